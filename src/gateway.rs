@@ -1,0 +1,1 @@
+//! One exchange: the life of a request (floor 5).

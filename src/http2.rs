@@ -1,0 +1,1 @@
+//! HTTP/2 on both sides, by hyper (floor 2).

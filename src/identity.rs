@@ -1,0 +1,1 @@
+//! Consumers, groups and credential rows (floor 2).

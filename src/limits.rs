@@ -1,0 +1,1 @@
+//! Windows, buckets and breakers: pure state machines (floor 2).

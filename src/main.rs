@@ -1,0 +1,3 @@
+//! The `sluicegate` program.
+#![forbid(unsafe_code)]
+fn main() {}

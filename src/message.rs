@@ -1,0 +1,1 @@
+//! Heads, headers, bodies, replies and records (floor 1).

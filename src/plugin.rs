@@ -1,0 +1,1 @@
+//! The plugin interface and the compiled plan (floor 3).

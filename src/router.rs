@@ -1,0 +1,1 @@
+//! Routes compiled into an index (floor 2).

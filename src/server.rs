@@ -1,0 +1,1 @@
+//! Workers, listeners and connections (floor 6).

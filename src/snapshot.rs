@@ -1,0 +1,1 @@
+//! A checked configuration compiled into what requests use (floor 4).

@@ -1,0 +1,1 @@
+//! Metrics, logs and status sources (floor 1).

@@ -1,0 +1,1 @@
+//! TLS on both sides and the one stream type (floor 2).

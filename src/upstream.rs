@@ -1,0 +1,1 @@
+//! Clusters, endpoints, balancers and pools (floor 3).

@@ -1,0 +1,1 @@
+//! Clock, ids, kept state, drain, addresses (floor 0).
