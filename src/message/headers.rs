@@ -1,0 +1,533 @@
+//! Header fields: received text, an index over it, and edits beside it.
+//!
+//! A received head stays where it was read (`raw`); every field is a [`Line`] of offsets into it.
+//! An edit marks a line dead and writes the new text into `extra`, so an untouched field costs
+//! nothing and runs of untouched lines are copied out whole. Heads that arrive over HTTP/2 are
+//! written into `extra` as lines, so nobody above this file sees two kinds of header.
+//!
+//! Invariant: no text in here holds CR, LF or NUL inside a name or value.
+
+/// Fields that the gateway itself looks at, found without comparing text twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "each is the field of that name")]
+pub enum Known {
+    Other,
+    AcceptEncoding,
+    Accept,
+    AccessControlRequestMethod,
+    Authorization,
+    Connection,
+    ContentLength,
+    ContentType,
+    Cookie,
+    Date,
+    Expect,
+    Host,
+    KeepAlive,
+    Origin,
+    Proxy,
+    ProxyAuthorization,
+    ProxyConnection,
+    Server,
+    SetCookie,
+    Te,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    UserAgent,
+    Vary,
+    Via,
+    XAnonymousConsumer,
+    XAuthenticatedGroups,
+    XConsumerCustomId,
+    XConsumerGroups,
+    XConsumerId,
+    XConsumerUsername,
+    XCredentialIdentifier,
+    XForwardedFor,
+    XForwardedHost,
+    XForwardedPath,
+    XForwardedPort,
+    XForwardedPrefix,
+    XForwardedProto,
+    XKongRequestId,
+    XRealIp,
+    Http2Settings,
+}
+
+/// Every known name in lower case, in the order of [`Known`].
+const NAMES: [&str; 42] = [
+    "",
+    "accept-encoding",
+    "accept",
+    "access-control-request-method",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "host",
+    "keep-alive",
+    "origin",
+    "proxy",
+    "proxy-authorization",
+    "proxy-connection",
+    "server",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "vary",
+    "via",
+    "x-anonymous-consumer",
+    "x-authenticated-groups",
+    "x-consumer-custom-id",
+    "x-consumer-groups",
+    "x-consumer-id",
+    "x-consumer-username",
+    "x-credential-identifier",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-path",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-kong-request-id",
+    "x-real-ip",
+    "http2-settings",
+];
+
+impl Known {
+    /// Classifies a field name, whatever its case: by length first, so that most names are
+    /// compared with one candidate or none.
+    pub fn of(name: &[u8]) -> Known {
+        use Known::*;
+        let candidates: &[Known] = match name.len() {
+            2 => &[Te],
+            3 => &[Via],
+            4 => &[Host, Date, Vary],
+            5 => &[Proxy],
+            6 => &[Accept, Cookie, Origin, Server, Expect],
+            7 => &[Upgrade, Trailer],
+            9 => &[XRealIp],
+            10 => &[Connection, UserAgent, KeepAlive, SetCookie],
+            12 => &[ContentType],
+            13 => &[Authorization, XConsumerId],
+            14 => &[ContentLength, Http2Settings],
+            15 => &[AcceptEncoding, XForwardedFor],
+            16 => &[
+                XForwardedHost,
+                XForwardedPath,
+                XForwardedPort,
+                ProxyConnection,
+            ],
+            17 => &[
+                TransferEncoding,
+                XForwardedProto,
+                XKongRequestId,
+                XConsumerGroups,
+            ],
+            18 => &[XForwardedPrefix],
+            19 => &[ProxyAuthorization, XConsumerUsername],
+            20 => &[XAnonymousConsumer, XConsumerCustomId],
+            22 => &[XAuthenticatedGroups],
+            23 => &[XCredentialIdentifier],
+            29 => &[AccessControlRequestMethod],
+            _ => &[],
+        };
+        candidates
+            .iter()
+            .copied()
+            .find(|known| name.eq_ignore_ascii_case(known.name().as_bytes()))
+            .unwrap_or(Other)
+    }
+
+    /// The field's name in lower case; empty for [`Known::Other`].
+    pub fn name(self) -> &'static str {
+        NAMES[self as usize]
+    }
+
+    const fn bit(self) -> u64 {
+        1 << self as u8
+    }
+}
+
+/// One field: offsets into the received text or into the text added later.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    /// Offset of the first byte of the name.
+    pub start: u32,
+    /// Offset of the first byte of the value, blanks around it left out.
+    pub value: u32,
+    /// Length of the value in bytes.
+    pub value_len: u32,
+    /// Offset behind the line's CR LF.
+    pub end: u32,
+    /// Length of the name in bytes.
+    pub name_len: u16,
+    /// What field it is.
+    pub known: Known,
+    home: Home,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    Raw,
+    Extra,
+    Dead,
+}
+
+/// The fields of one message. Reused from message to message: clearing keeps the memory.
+#[derive(Debug, Default)]
+pub struct Headers {
+    /// The bytes as received: start line, fields, and whatever was read behind the head.
+    pub raw: Vec<u8>,
+    extra: Vec<u8>,
+    lines: Vec<Line>,
+    mask: u64,
+}
+
+impl Headers {
+    /// Forgets every field and all text; keeps the memory.
+    pub fn clear(&mut self) {
+        self.raw.clear();
+        self.clear_lines();
+    }
+
+    /// Forgets the fields but keeps the received text, for a parser that starts over.
+    pub fn clear_lines(&mut self) {
+        self.extra.clear();
+        self.lines.clear();
+        self.mask = 0;
+    }
+
+    /// Gives back memory beyond what an ordinary message needs.
+    pub fn shrink(&mut self) {
+        const KEEP: usize = 8 * 1024;
+        if self.extra.capacity() > KEEP {
+            self.extra = Vec::new();
+        }
+        if self.lines.capacity() > 128 {
+            self.lines = Vec::new();
+        }
+    }
+
+    /// Records a field whose text stands in `raw`; the parser has checked it.
+    pub fn push_raw(&mut self, start: u32, name_len: u16, value: u32, value_len: u32, end: u32) {
+        let known = Known::of(&self.raw[start as usize..start as usize + name_len as usize]);
+        self.push_known(known, start, name_len, value, value_len, end);
+    }
+
+    /// [`Headers::push_raw`] for a parser that knows already what field it is.
+    pub fn push_known(
+        &mut self,
+        known: Known,
+        start: u32,
+        name_len: u16,
+        value: u32,
+        value_len: u32,
+        end: u32,
+    ) {
+        self.mask |= known.bit();
+        self.lines.push(Line {
+            start,
+            value,
+            value_len,
+            end,
+            name_len,
+            known,
+            home: Home::Raw,
+        });
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.lines
+            .iter()
+            .filter(|line| line.home != Home::Dead)
+            .count()
+    }
+
+    /// Whether there is no field at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a field that the gateway knows is present.
+    pub fn has(&self, known: Known) -> bool {
+        self.mask & known.bit() != 0
+            && self
+                .lines
+                .iter()
+                .any(|line| line.known == known && line.home != Home::Dead)
+    }
+
+    /// The first value of a known field.
+    pub fn known(&self, known: Known) -> Option<&[u8]> {
+        if self.mask & known.bit() == 0 {
+            return None;
+        }
+        self.live()
+            .find(|line| line.known == known)
+            .map(|line| self.value(line))
+    }
+
+    /// Every value of a known field, in order.
+    pub fn all_known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        let present = self.mask & known.bit() != 0;
+        self.live()
+            .filter(move |line| present && line.known == known)
+            .map(|line| self.value(line))
+    }
+
+    /// The first value of a field by name, whatever the case of either side.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.live()
+            .find(|line| self.is_named(line, name))
+            .map(|line| self.value(line))
+    }
+
+    /// Every value of a field by name, in order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.live()
+            .filter(move |line| self.is_named(line, name))
+            .map(|line| self.value(line))
+    }
+
+    /// Whether a field of that name is present.
+    pub fn contains(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// All fields in order: name as received, value.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.live().map(|line| (self.name(line), self.value(line)))
+    }
+
+    /// All fields in order with what they are known as.
+    pub fn iter_known(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> {
+        self.live()
+            .map(|line| (line.known, self.name(line), self.value(line)))
+    }
+
+    /// Replaces every field of that name by one.
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.remove(name);
+        self.append(name, value);
+    }
+
+    /// Adds a field behind all others. Control bytes in the value become blanks, so that no value
+    /// can end its own line.
+    pub fn append(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.append_parts(name, &[value.as_ref()]);
+    }
+
+    /// [`Headers::append`] with the value given in pieces, to save the caller a buffer.
+    pub fn append_parts(&mut self, name: &str, parts: &[&[u8]]) {
+        let start = self.extra.len();
+        self.extra.extend_from_slice(name.as_bytes());
+        self.extra.extend_from_slice(b": ");
+        let value = self.extra.len();
+        for part in parts {
+            self.extra.extend_from_slice(part);
+        }
+        for byte in &mut self.extra[value..] {
+            if *byte < 0x20 && *byte != b'\t' || *byte == 0x7f {
+                *byte = b' ';
+            }
+        }
+        let value_len = self.extra.len() - value;
+        self.extra.extend_from_slice(b"\r\n");
+        let known = Known::of(name.as_bytes());
+        self.mask |= known.bit();
+        self.lines.push(Line {
+            start: start as u32,
+            value: value as u32,
+            value_len: value_len as u32,
+            end: self.extra.len() as u32,
+            name_len: name.len() as u16,
+            known,
+            home: Home::Extra,
+        });
+    }
+
+    /// Removes every field of that name; whether there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let known = Known::of(name.as_bytes());
+        if known != Known::Other {
+            return self.remove_known(known);
+        }
+        let mut found = false;
+        for at in 0..self.lines.len() {
+            let line = self.lines[at];
+            if line.home != Home::Dead && self.is_named(&line, name) {
+                self.lines[at].home = Home::Dead;
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// Removes every field of that kind; whether there was one.
+    pub fn remove_known(&mut self, known: Known) -> bool {
+        if self.mask & known.bit() == 0 || known == Known::Other {
+            return false;
+        }
+        let mut found = false;
+        for line in self.lines.iter_mut().filter(|line| line.known == known) {
+            found |= line.home != Home::Dead;
+            line.home = Home::Dead;
+        }
+        self.mask &= !known.bit();
+        found
+    }
+
+    /// Keeps the fields that the test accepts: it sees kind, name and value.
+    pub fn retain(&mut self, mut keep: impl FnMut(Known, &[u8], &[u8]) -> bool) {
+        for at in 0..self.lines.len() {
+            let line = self.lines[at];
+            if line.home != Home::Dead && !keep(line.known, self.name(&line), self.value(&line)) {
+                self.lines[at].home = Home::Dead;
+            }
+        }
+    }
+
+    /// Writes every field as an HTTP/1.1 line; runs of untouched lines are copied whole.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut run: Option<(Home, u32, u32)> = None;
+        for line in self.live() {
+            run = match run {
+                Some((home, from, to)) if home == line.home && to == line.start => {
+                    Some((home, from, line.end))
+                }
+                other => {
+                    self.flush_run(other, out);
+                    Some((line.home, line.start, line.end))
+                }
+            };
+        }
+        self.flush_run(run, out);
+    }
+
+    fn flush_run(&self, run: Option<(Home, u32, u32)>, out: &mut Vec<u8>) {
+        if let Some((home, from, to)) = run {
+            out.extend_from_slice(&self.text(home)[from as usize..to as usize]);
+        }
+    }
+
+    /// Bytes of all fields as lines: what log records call the size of a head.
+    pub fn text_len(&self) -> usize {
+        self.live()
+            .map(|line| (line.end - line.start) as usize)
+            .sum()
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|line| line.home != Home::Dead)
+    }
+
+    fn text(&self, home: Home) -> &[u8] {
+        if home == Home::Extra {
+            &self.extra
+        } else {
+            &self.raw
+        }
+    }
+
+    fn name(&self, line: &Line) -> &[u8] {
+        let start = line.start as usize;
+        &self.text(line.home)[start..start + line.name_len as usize]
+    }
+
+    fn value(&self, line: &Line) -> &[u8] {
+        let start = line.value as usize;
+        &self.text(line.home)[start..start + line.value_len as usize]
+    }
+
+    fn is_named(&self, line: &Line, name: &str) -> bool {
+        line.name_len as usize == name.len()
+            && self.name(line).eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(text: &str) -> Headers {
+        let mut headers = Headers {
+            raw: text.as_bytes().to_vec(),
+            ..Headers::default()
+        };
+        let mut at = 0;
+        for line in text.split_inclusive("\r\n") {
+            let (name, value) = line.split_once(':').unwrap();
+            let lead = value.len() - value.trim_start_matches(' ').len();
+            let value_at = at + name.len() + 1 + lead;
+            let end = at + line.len();
+            headers.push_raw(
+                at as u32,
+                name.len() as u16,
+                value_at as u32,
+                value.trim().len() as u32,
+                end as u32,
+            );
+            at = end;
+        }
+        headers
+    }
+
+    fn written(headers: &Headers) -> String {
+        let mut out = Vec::new();
+        headers.write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_known_name_is_found_in_any_case() {
+        for name in NAMES.iter().skip(1) {
+            assert_eq!(Known::of(name.as_bytes()).name(), *name);
+            assert_eq!(Known::of(name.to_uppercase().as_bytes()).name(), *name);
+        }
+        assert_eq!(Known::of(b"x-other"), Known::Other);
+        assert_eq!(Known::of(b""), Known::Other);
+    }
+
+    #[test]
+    fn untouched_fields_are_written_as_they_came() {
+        let text = "Host: a\r\nX-One:1\r\nx-two:  2 \r\n";
+        assert_eq!(written(&received(text)), text);
+    }
+
+    #[test]
+    fn edits_stand_behind_and_dead_lines_are_gone() {
+        let mut headers = received("Host: a\r\nX-One: 1\r\nx-one: 2\r\nAccept: */*\r\n");
+        headers.set("X-ONE", "3");
+        headers.append("Via", "1.1 x");
+        assert!(headers.remove("accept"));
+        assert!(!headers.remove("accept"));
+        assert_eq!(written(&headers), "Host: a\r\nX-ONE: 3\r\nVia: 1.1 x\r\n");
+        assert_eq!(headers.get("x-one"), Some(&b"3"[..]));
+        assert_eq!(headers.known(Known::Via), Some(&b"1.1 x"[..]));
+        assert!(!headers.has(Known::Accept));
+        assert_eq!(headers.len(), 3);
+    }
+
+    #[test]
+    fn a_value_cannot_end_its_own_line() {
+        let mut headers = Headers::default();
+        headers.append("X-Name", "a\r\nX-Forged: 1");
+        assert_eq!(written(&headers), "X-Name: a  X-Forged: 1\r\n");
+    }
+
+    #[test]
+    fn repeated_fields_keep_their_order() {
+        let headers = received("A: 1\r\nB: x\r\na: 2\r\n");
+        assert_eq!(headers.all("A").collect::<Vec<_>>(), [b"1", b"2"]);
+    }
+}
