@@ -1,0 +1,203 @@
+//! JSON text to the same tree as YAML, with places.
+//!
+//! Invariant: strict RFC 8259 in, except that a text which is not JSON is left to the YAML reader.
+//! JSON is nearly YAML, but not in tabs, surrogate pairs and long keys, hence a reader of its own.
+
+use std::collections::HashSet;
+
+use super::yaml::{Entry, MAX_DEPTH, Map, Node, Pos, SyntaxError, Value};
+
+/// Why [`parse`] gave no tree.
+pub enum Failure {
+    /// Not JSON: it may be YAML.
+    NotJson,
+    /// JSON, but refused: YAML would refuse it as well.
+    Final(SyntaxError),
+}
+
+/// Whether the text could be a JSON object or list.
+pub fn looks_like(text: &str) -> bool {
+    text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n'])
+        .starts_with(['{', '['])
+}
+
+/// Reads one JSON value.
+pub fn parse(text: &str) -> Result<Node, Failure> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = Reader {
+        text,
+        bytes: text.as_bytes(),
+        next: 0,
+        line: 1,
+        line_start: 0,
+    };
+    let node = reader.value(0)?;
+    reader.skip_space();
+    if reader.next == text.len() {
+        Ok(node)
+    } else {
+        Err(Failure::NotJson)
+    }
+}
+
+struct Reader<'t> {
+    text: &'t str,
+    bytes: &'t [u8],
+    next: usize,
+    line: u32,
+    line_start: usize,
+}
+
+type Read<T> = Result<T, Failure>;
+
+impl Reader<'_> {
+    fn skip_space(&mut self) {
+        while let Some(byte @ (b' ' | b'\t' | b'\r' | b'\n')) = self.bytes.get(self.next) {
+            self.next += 1;
+            if *byte == b'\n' {
+                self.line += 1;
+                self.line_start = self.next;
+            }
+        }
+    }
+
+    fn pos(&self) -> Pos {
+        let before = self
+            .text
+            .get(self.line_start..self.next)
+            .unwrap_or_default();
+        let column = u32::try_from(before.chars().count()).unwrap_or(u32::MAX - 1);
+        Pos::new(self.line, column + 1)
+    }
+
+    fn eat(&mut self, byte: u8) -> bool {
+        let found = self.bytes.get(self.next) == Some(&byte);
+        self.next += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, byte: u8) -> Read<()> {
+        if self.eat(byte) {
+            Ok(())
+        } else {
+            Err(Failure::NotJson)
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Read<Node> {
+        self.skip_space();
+        let at = self.pos();
+        if depth > MAX_DEPTH {
+            let message = format!("nested deeper than {MAX_DEPTH} levels");
+            return Err(Failure::Final(SyntaxError { at, message }));
+        }
+        let value = match self.bytes.get(self.next) {
+            Some(b'{') => self.map(depth)?,
+            Some(b'[') => self.list(depth)?,
+            Some(b'"') => Value::String(self.string()?),
+            Some(b't') => self.word("true", Value::Bool(true))?,
+            Some(b'f') => self.word("false", Value::Bool(false))?,
+            Some(b'n') => self.word("null", Value::Null)?,
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            _ => return Err(Failure::NotJson),
+        };
+        Ok(Node { at, value })
+    }
+
+    fn map(&mut self, depth: usize) -> Read<Value> {
+        self.next += 1;
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut seen = HashSet::new();
+        self.skip_space();
+        if self.eat(b'}') {
+            return Ok(Value::Map(Map::default()));
+        }
+        loop {
+            self.skip_space();
+            let key_at = self.pos();
+            let key = self.string()?;
+            if !seen.insert(key.clone()) {
+                let message = format!("duplicate mapping key: {key}");
+                return Err(Failure::Final(SyntaxError {
+                    at: key_at,
+                    message,
+                }));
+            }
+            self.skip_space();
+            self.expect(b':')?;
+            entries.push(Entry {
+                key,
+                key_at,
+                node: self.value(depth + 1)?,
+            });
+            self.skip_space();
+            if self.eat(b'}') {
+                return Ok(Value::Map(Map::new(entries)));
+            }
+            self.expect(b',')?;
+        }
+    }
+
+    fn list(&mut self, depth: usize) -> Read<Value> {
+        self.next += 1;
+        let mut list = Vec::new();
+        self.skip_space();
+        if self.eat(b']') {
+            return Ok(Value::List(list));
+        }
+        loop {
+            list.push(self.value(depth + 1)?);
+            self.skip_space();
+            if self.eat(b']') {
+                return Ok(Value::List(list));
+            }
+            self.expect(b',')?;
+        }
+    }
+
+    fn word(&mut self, word: &str, value: Value) -> Read<Value> {
+        if !self
+            .text
+            .get(self.next..)
+            .is_some_and(|rest| rest.starts_with(word))
+        {
+            return Err(Failure::NotJson);
+        }
+        self.next += word.len();
+        Ok(value)
+    }
+
+    /// The raw token is found here, its escapes and digits are serde_json's to judge.
+    fn string(&mut self) -> Read<String> {
+        let start = self.next;
+        self.expect(b'"')?;
+        loop {
+            match self.bytes.get(self.next) {
+                Some(b'"') => break,
+                Some(b'\\') => self.next += 2,
+                Some(0x20..) => self.next += 1,
+                _ => return Err(Failure::NotJson),
+            }
+        }
+        self.next += 1;
+        let token = self.text.get(start..self.next).ok_or(Failure::NotJson)?;
+        serde_json::from_str(token).map_err(|_| Failure::NotJson)
+    }
+
+    fn number(&mut self) -> Read<Value> {
+        let rest = self.bytes.get(self.next..).unwrap_or_default();
+        let is_part = |b: &u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E');
+        let length = rest.iter().take_while(|b| is_part(b)).count();
+        let token = self
+            .text
+            .get(self.next..self.next + length)
+            .ok_or(Failure::NotJson)?;
+        self.next += length;
+        let number: serde_json::Number =
+            serde_json::from_str(token).map_err(|_| Failure::NotJson)?;
+        match number.as_i64() {
+            Some(whole) => Ok(Value::Int(whole)),
+            None => number.as_f64().map(Value::Float).ok_or(Failure::NotJson),
+        }
+    }
+}

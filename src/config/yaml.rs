@@ -1,0 +1,467 @@
+//! Text to a tree in which every key and every value knows its line and column.
+//!
+//! Invariant: nothing here judges meaning, and the work is bounded by the size of the text: depth,
+//! alias replay and node counts have limits, so hostile text costs an error and nothing else.
+//!
+//! Scalars are read as Kong's YAML 1.1 reader reads them: `yes`, `on`, `no`, `off` are booleans,
+//! `014` is octal, `1_000` and `12:30:45` (base 60) are numbers. JSON is tried first.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+use serde_saphyr::options::DuplicateKeyPolicy;
+
+use super::json;
+
+/// Longest text that is read, in bytes.
+pub const MAX_TEXT: usize = 128 * 1024 * 1024;
+/// Deepest nesting of lists and maps.
+pub const MAX_DEPTH: usize = 32;
+const MAX_NODES: usize = 20_000_000;
+/// Nodes that aliases may add: a bomb costs about a second.
+const MAX_REPLAYED: usize = 1_000_000;
+
+/// A place in the text: line and column, both counted from 1, columns in characters.
+/// `0:0` stands for "nowhere in the text" (a setting from the environment, for example).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pos {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl Pos {
+    /// Not a place in the text.
+    pub const NOWHERE: Self = Self { line: 0, column: 0 };
+
+    /// The place at this line and column.
+    #[must_use]
+    pub const fn new(line: u32, column: u32) -> Self {
+        Self { line, column }
+    }
+
+    /// Whether this names a place in the text.
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.line > 0
+    }
+}
+
+impl fmt::Display for Pos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// One value of the text with the place where it is written. A value that came through an alias
+/// or a merge key points at the text of the anchor, where it would have to be mended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Where the value begins.
+    pub at: Pos,
+    /// What stands there.
+    pub value: Value,
+}
+
+/// The value of a [`Node`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// `null`, `~` or nothing at all.
+    Null,
+    /// `true`, `false` and YAML 1.1's other words for them.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// Any other number, also whole ones beyond 64 bits.
+    Float(f64),
+    /// Text, quoted or plain.
+    String(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A map.
+    Map(Map),
+}
+
+/// One `key: value` of a [`Map`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The key as written, quotes removed.
+    pub key: String,
+    /// Where the key stands.
+    pub key_at: Pos,
+    /// The value.
+    pub node: Node,
+}
+
+/// A map in the order of the text, without duplicate keys.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Map {
+    entries: Vec<Entry>,
+}
+
+impl Map {
+    /// A map of these entries. The caller sees to it that no key appears twice.
+    #[must_use]
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Self { entries }
+    }
+
+    /// The entries in the order of the text.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The entries, to be changed in place; keys must stay unique.
+    pub fn entries_mut(&mut self) -> &mut Vec<Entry> {
+        &mut self.entries
+    }
+
+    /// The entry with this key.
+    #[must_use]
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// The value under this key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|entry| &entry.node)
+    }
+
+    /// The value under this key, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        self.entries
+            .iter_mut()
+            .find(|entry| entry.key == key)
+            .map(|entry| &mut entry.node)
+    }
+
+    /// Puts a value under a key, in place of an older one.
+    pub fn set(&mut self, entry: Entry) {
+        match self.entries.iter_mut().find(|old| old.key == entry.key) {
+            Some(old) => *old = entry,
+            None => self.entries.push(entry),
+        }
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, key: &str) -> Option<Entry> {
+        let index = self.entries.iter().position(|entry| entry.key == key)?;
+        Some(self.entries.remove(index))
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+impl Node {
+    /// An empty map that stands nowhere: what an absent record reads as.
+    pub const EMPTY_MAP: Self = Self {
+        at: Pos::NOWHERE,
+        value: Value::Map(Map {
+            entries: Vec::new(),
+        }),
+    };
+
+    /// The map, if the value is one.
+    #[must_use]
+    pub fn as_map(&self) -> Option<&Map> {
+        match &self.value {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// The list, if the value is one.
+    #[must_use]
+    pub fn as_list(&self) -> Option<&[Node]> {
+        match &self.value {
+            Value::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// The text, if the value is one.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether the value is null.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
+    }
+
+    /// The value under a key, if the value is a map that has it.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.as_map()?.get(key)
+    }
+
+    /// The same value as JSON, without places. Numbers that JSON cannot write become null.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Bool(flag) => Json::Bool(*flag),
+            Value::Int(number) => Json::from(*number),
+            Value::Float(number) => Json::from(*number),
+            Value::String(text) => Json::String(text.clone()),
+            Value::List(list) => Json::Array(list.iter().map(Node::to_json).collect()),
+            Value::Map(map) => Json::Object(
+                map.entries
+                    .iter()
+                    .map(|e| (e.key.clone(), e.node.to_json()))
+                    .collect(),
+            ),
+        }
+    }
+}
+
+/// Why a text is not YAML, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// Where the reader gave up.
+    pub at: Pos,
+    /// In one line, without the place.
+    pub message: String,
+}
+
+/// Reads JSON or YAML.
+///
+/// # Errors
+/// When the text is neither, has a key twice, or is beyond the limits of this module.
+pub fn parse(text: &str) -> Result<Node, SyntaxError> {
+    if text.len() > MAX_TEXT {
+        let message = format!("the text is longer than {MAX_TEXT} bytes");
+        return Err(SyntaxError {
+            at: Pos::new(1, 1),
+            message,
+        });
+    }
+    if json::looks_like(text) {
+        match json::parse(text) {
+            Ok(node) => return Ok(node),
+            Err(json::Failure::Final(error)) => return Err(error),
+            Err(json::Failure::NotJson) => {}
+        }
+    }
+    parse_yaml(text, MAX_REPLAYED)
+}
+
+fn parse_yaml(text: &str, max_replayed: usize) -> Result<Node, SyntaxError> {
+    serde_saphyr::from_str_with_options(text, options(max_replayed)).map_err(syntax_error)
+}
+
+fn options(max_replayed: usize) -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_reader_input_bytes: Some(MAX_TEXT),
+            max_events: 3 * MAX_NODES,
+            max_nodes: MAX_NODES,
+            max_depth: MAX_DEPTH,
+            max_aliases: 1_000_000,
+            max_anchors: 100_000,
+            max_merge_keys: 1_000_000,
+            max_recorded_anchor_events: max_replayed,
+            max_total_scalar_bytes: MAX_TEXT,
+            max_buffered_comment_events: 100_000,
+            enforce_alias_anchor_ratio: false,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: max_replayed,
+        },
+        emit_comments: false,
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        legacy_octal_numbers: true,
+        null_as_string: true,
+        with_snippet: false,
+        non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::PassThrough,
+    }
+}
+
+fn pos(location: serde_saphyr::Location) -> Pos {
+    let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    Pos::new(narrow(location.line()), narrow(location.column()))
+}
+
+fn syntax_error(error: serde_saphyr::Error) -> SyntaxError {
+    use serde_saphyr::Error;
+    use serde_saphyr::budget::BudgetBreach;
+    let at = error.location().map_or(Pos::NOWHERE, pos);
+    let message = match error.without_snippet() {
+        Error::Budget {
+            breach: BudgetBreach::Depth { .. },
+            ..
+        } => {
+            format!("nested deeper than {MAX_DEPTH} levels")
+        }
+        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
+            "the text is too large once its aliases are expanded".to_owned()
+        }
+        Error::MultipleDocuments { .. } => "more than one YAML document".to_owned(),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            "an alias inside its own anchor".into()
+        }
+        other => without_place(other.render().lines().next().unwrap_or_default()).to_owned(),
+    };
+    SyntaxError { at, message }
+}
+
+/// The reader's message without the place, which we print ourselves, and without its own advice.
+fn without_place(message: &str) -> &str {
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let message = match message
+        .strip_prefix("line ")
+        .and_then(|rest| rest.split_once(": "))
+    {
+        Some((_, rest)) => rest,
+        None => message,
+    };
+    let message = message
+        .find(" at line ")
+        .map_or(message, |cut| &message[..cut]);
+    message
+        .split_once(", set DuplicateKeyPolicy")
+        .map_or(message, |(kept, _)| kept)
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Spanned {
+            value: Raw(mut value),
+            defined,
+            ..
+        } = Spanned::<Raw>::deserialize(deserializer)?;
+        if let Value::String(text) = &value
+            && defined.span().byte_len() == Some(text.len() as u64)
+            && let Some(number) = base60(text)
+        {
+            value = number;
+        }
+        Ok(Self {
+            at: pos(defined),
+            value,
+        })
+    }
+}
+
+/// A number written in base 60, as in `12:30:45`. Only plain scalars get here: a quoted one's
+/// span is longer than its text.
+fn base60(text: &str) -> Option<Value> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if !unsigned.contains(':') {
+        return None;
+    }
+    let sign = if text.starts_with('-') { -1 } else { 1 };
+    let mut total: i64 = 0;
+    for (index, part) in unsigned.split(':').enumerate() {
+        let digits = part.replace('_', "");
+        let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        let bounded = index == 0 || (part.len() <= 2 && digits.parse::<u8>().ok()? < 60);
+        if !plain || !bounded || (index == 0 && digits.starts_with('0')) {
+            return None;
+        }
+        total = total.checked_mul(60)?.checked_add(digits.parse().ok()?)?;
+    }
+    Some(Value::Int(sign * total))
+}
+
+/// A value whose own place the surrounding [`Spanned`] knows.
+struct Raw(Value);
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Raw, E> {
+        Ok(Raw(Value::Null))
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Raw, E> {
+        Ok(Raw(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        Raw::deserialize(deserializer)
+    }
+
+    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Raw, E> {
+        Ok(Raw(Value::Bool(flag)))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Raw, E> {
+        Ok(Raw(Value::Int(number)))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Raw, E> {
+        Ok(Raw(
+            i64::try_from(number).map_or(Value::Float(number as f64), Value::Int)
+        ))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Raw, E> {
+        Ok(Raw(Value::Float(number)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw(Value::String(text.to_owned())))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Raw, E> {
+        Ok(Raw(Value::String(text)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Raw, A::Error> {
+        let mut list = Vec::new();
+        while let Some(node) = seq.next_element::<Node>()? {
+            list.push(node);
+        }
+        Ok(Raw(Value::List(list)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = access.next_key::<Spanned<String>>()? {
+            let node = access.next_value::<Node>()?;
+            entries.push(Entry {
+                key_at: pos(key.defined),
+                key: key.value,
+                node,
+            });
+        }
+        Ok(Raw(Value::Map(Map { entries })))
+    }
+}
+
+#[cfg(test)]
+mod tests;
