@@ -4,8 +4,13 @@
 //! in (`Known`), and every problem of a text is found in one reading, each with path and place.
 
 mod json;
+pub mod known;
+pub mod node;
 pub mod report;
+pub mod schema;
 pub mod yaml;
 
+pub use known::{Known, Parsed};
+pub use node::{Node, Pos, Value};
 pub use report::{Issue, Report, Severity};
-pub use yaml::{Node, Pos, Value};
+pub use schema::{Fields, Record};

@@ -5,7 +5,8 @@
 
 use std::collections::HashSet;
 
-use super::yaml::{Entry, MAX_DEPTH, Map, Node, Pos, SyntaxError, Value};
+use super::node::{Entry, MAX_DEPTH, Map, Node, Pos, Value};
+use super::yaml::SyntaxError;
 
 /// Why [`parse`] gave no tree.
 pub enum Failure {

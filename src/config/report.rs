@@ -9,7 +9,7 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde_json::json;
 
-use super::yaml::Pos;
+use super::node::Pos;
 
 /// How much a problem matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +71,7 @@ pub struct Report {
     file: String,
     text: Arc<str>,
     issues: Vec<Issue>,
+    errors: usize,
 }
 
 impl Report {
@@ -81,6 +82,7 @@ impl Report {
             file: file.into(),
             text: text.into(),
             issues: Vec::new(),
+            errors: 0,
         }
     }
 
@@ -92,6 +94,7 @@ impl Report {
 
     /// Adds a problem.
     pub fn push(&mut self, issue: Issue) {
+        self.errors += usize::from(issue.severity == Severity::Error);
         self.issues.push(issue);
     }
 
@@ -117,7 +120,7 @@ impl Report {
 
     fn add(&mut self, severity: Severity, at: Pos, path: String, message: String) -> &mut Issue {
         let index = self.issues.len();
-        self.issues.push(Issue {
+        self.push(Issue {
             severity,
             path,
             at,
@@ -129,6 +132,7 @@ impl Report {
 
     /// Takes over the issues of another report on the same text.
     pub fn absorb(&mut self, other: Report) {
+        self.errors += other.errors;
         self.issues.extend(other.issues);
     }
 
@@ -160,13 +164,13 @@ impl Report {
     /// Whether the file may be used: no error so far.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.errors().next().is_none()
+        self.errors == 0
     }
 
     /// Number of errors so far: a step compares before and after to know whether it failed.
     #[must_use]
     pub fn error_count(&self) -> usize {
-        self.errors().count()
+        self.errors
     }
 
     /// One line an issue, hints on lines of their own:
