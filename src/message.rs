@@ -8,6 +8,7 @@ pub mod headers;
 pub mod query;
 pub mod record;
 pub mod reply;
+pub mod uri;
 
 pub use body::{BodyError, BodyWish, RequestBody};
 pub use head::{ConnInfo, Framing, RequestHead, ResponseHead, Span, TlsInfo, Version};

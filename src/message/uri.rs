@@ -1,0 +1,319 @@
+//! Request targets: split, checked, normalised, and escaped again for the upstream.
+//!
+//! Invariant: a normalised path starts with `/`, holds neither dot segments nor repeated slashes,
+//! no control byte, no raw `?` or `#`, and every `%` in it opens a triplet with upper-case digits
+//! that had to stay encoded. So what routes match is what the upstream receives.
+
+use std::borrow::Cow;
+
+/// Why a request target is refused; each is a 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UriError {
+    /// Neither of the four forms of RFC 9112 section 3.2.
+    #[error("request target is in no form of RFC 9112")]
+    Form,
+    /// A byte below 0x20, or 0x7f.
+    #[error("request target holds a control byte")]
+    Control,
+    /// `%00`: strings end there in too many upstreams.
+    #[error("request target holds %00")]
+    Nul,
+    /// A percent sign without two hexadecimal digits after it.
+    #[error("request target holds a percent sign without two hex digits")]
+    Escape,
+    /// `#`: RFC 9112 has no fragment in a target, and proxies disagree on where the path then ends.
+    #[error("request target holds a fragment")]
+    Fragment,
+}
+
+/// The form of a request target, RFC 9112 section 3.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form<'a> {
+    /// `/path?query`.
+    Origin,
+    /// `http://authority/path?query`; its authority replaces the Host header (RFC 9112 3.2.2).
+    Absolute {
+        /// Whether the scheme is https.
+        https: bool,
+        /// `host` or `host:port`, without user information.
+        authority: &'a str,
+    },
+    /// `host:port`, for CONNECT only.
+    Authority(&'a str),
+    /// `*`, for OPTIONS only.
+    Asterisk,
+}
+
+/// A request target in its parts. Nothing is decoded yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// Which form it had.
+    pub form: Form<'a>,
+    /// The raw path: starts with `/` in origin and absolute form, empty in the two others.
+    pub path: &'a [u8],
+    /// The raw query without its `?`; `Some` and empty for a bare trailing `?`.
+    pub query: Option<&'a [u8]>,
+}
+
+/// Splits a raw request target and refuses control bytes anywhere in it.
+pub fn split(raw: &[u8]) -> Result<Target<'_>, UriError> {
+    if raw.iter().any(u8::is_ascii_control) {
+        return Err(UriError::Control);
+    }
+    match raw {
+        [b'/', ..] => Ok(parts(Form::Origin, raw)),
+        b"*" => Ok(Target {
+            form: Form::Asterisk,
+            path: b"",
+            query: None,
+        }),
+        _ => absolute(raw).unwrap_or_else(|| authority_form(raw)),
+    }
+}
+
+/// Cuts at the first `?`; an empty path (absolute form only) is `/`.
+fn parts<'a>(form: Form<'a>, raw: &'a [u8]) -> Target<'a> {
+    let (path, query) = match memchr::memchr(b'?', raw) {
+        Some(at) => (&raw[..at], Some(&raw[at + 1..])),
+        None => (raw, None),
+    };
+    Target {
+        form,
+        path: if path.is_empty() { b"/" } else { path },
+        query,
+    }
+}
+
+/// `None` when there is no `scheme://`.
+fn absolute(raw: &[u8]) -> Option<Result<Target<'_>, UriError>> {
+    let colon = memchr::memmem::find(raw, b"://")?;
+    let (scheme, rest) = (&raw[..colon], &raw[colon + 3..]);
+    let https = scheme.eq_ignore_ascii_case(b"https");
+    if !https && !scheme.eq_ignore_ascii_case(b"http") {
+        return Some(Err(UriError::Form));
+    }
+    let end = rest
+        .iter()
+        .position(|b| matches!(b, b'/' | b'?' | b'#'))
+        .unwrap_or(rest.len());
+    Some(match authority(&rest[..end]) {
+        Some(authority) => Ok(parts(Form::Absolute { https, authority }, &rest[end..])),
+        None => Err(UriError::Form),
+    })
+}
+
+fn authority_form(raw: &[u8]) -> Result<Target<'_>, UriError> {
+    let text = authority(raw).ok_or(UriError::Form)?;
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Target {
+            form: Form::Authority(text),
+            path: b"",
+            query: None,
+        }),
+        _ => Err(UriError::Form),
+    }
+}
+
+/// An authority without user information: a phishing device that RFC 9110 4.2.4 calls an error.
+fn authority(raw: &[u8]) -> Option<&str> {
+    let fits = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(b);
+    let text = std::str::from_utf8(raw).ok()?;
+    (!raw.is_empty() && raw.iter().all(fits)).then_some(text)
+}
+
+/// Normalises the raw path of a target (origin or absolute form), as Kong does before matching:
+/// triplets of anything but RFC 3986's reserved characters are decoded, the rest gets upper-case
+/// digits; then dot segments and repeated slashes go, left to right, never above the root.
+///
+/// Triplets of control bytes and of bytes that are no UTF-8 stay encoded, so that the result is
+/// printable text and normalising it again changes nothing. A path that is already normal is
+/// returned borrowed, after one pass.
+pub fn normalise(raw: &[u8]) -> Result<Cow<'_, str>, UriError> {
+    if is_plain(raw)? {
+        if let Ok(text) = std::str::from_utf8(raw) {
+            return Ok(Cow::Borrowed(text));
+        }
+    }
+    let decoded = decode(raw);
+    Ok(Cow::Owned(remove_dots_and_empties(&decoded)))
+}
+
+/// Whether a path of a file is what `normalise` would make of it.
+pub fn is_normal(path: &str) -> bool {
+    normalise(path.as_bytes()).is_ok_and(|normal| normal == path)
+}
+
+/// Byte classes of the one pass.
+const ORDINARY: u8 = 0;
+const SLASH: u8 = 1;
+const PERCENT: u8 = 2;
+const CONTROL: u8 = 3;
+const HASH: u8 = 4;
+
+const CLASS: [u8; 256] = {
+    let mut class = [ORDINARY; 256];
+    let mut b = 0;
+    while b < 0x20 {
+        class[b] = CONTROL;
+        b += 1;
+    }
+    class[0x7f] = CONTROL;
+    class[b'/' as usize] = SLASH;
+    class[b'%' as usize] = PERCENT;
+    class[b'#' as usize] = HASH;
+    class
+};
+
+/// The strict checks, and whether nothing needs to change (UTF-8 apart).
+fn is_plain(raw: &[u8]) -> Result<bool, UriError> {
+    let mut plain = raw.first() == Some(&b'/');
+    for (at, &byte) in raw.iter().enumerate() {
+        match CLASS[byte as usize] {
+            ORDINARY => {}
+            SLASH => plain &= !starts_odd_segment(&raw[at + 1..]),
+            PERCENT => plain &= triplet_stays(&raw[at + 1..])?,
+            CONTROL => return Err(UriError::Control),
+            _ => return Err(UriError::Fragment),
+        }
+    }
+    Ok(plain)
+}
+
+/// Whether a slash is followed by another one, or by a dot segment.
+fn starts_odd_segment(rest: &[u8]) -> bool {
+    matches!(
+        rest,
+        [b'/', ..] | [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..]
+    )
+}
+
+/// Whether the triplet whose two digits come next is kept as it is.
+fn triplet_stays(rest: &[u8]) -> Result<bool, UriError> {
+    match rest {
+        [high, low, ..] => {
+            let byte = hex_pair(*high, *low).ok_or(UriError::Escape)?;
+            let upper = !high.is_ascii_lowercase() && !low.is_ascii_lowercase();
+            // A byte over 0x7f may be part of a character, which only decoding can tell.
+            match byte {
+                0 => Err(UriError::Nul),
+                _ => Ok(upper && stays_encoded(byte)),
+            }
+        }
+        _ => Err(UriError::Escape),
+    }
+}
+
+fn hex_pair(high: u8, low: u8) -> Option<u8> {
+    let digit = |b: u8| (b as char).to_digit(16);
+    Some((digit(high)? * 16 + digit(low)?) as u8)
+}
+
+/// RFC 3986's reserved characters, the percent sign, and control bytes.
+fn stays_encoded(byte: u8) -> bool {
+    is_reserved(byte) || byte == b'%' || byte.is_ascii_control()
+}
+
+fn is_reserved(byte: u8) -> bool {
+    b"!*'();:@&=+$,/?#[]".contains(&byte)
+}
+
+/// Decodes what is to be decoded. The checks have passed: every `%` opens a triplet.
+fn decode(raw: &[u8]) -> String {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match (first, tail) {
+            (b'%', [high, low, after @ ..]) => {
+                match hex_pair(*high, *low) {
+                    Some(byte) if !stays_encoded(byte) => bytes.push(byte),
+                    Some(byte) => push_triplet(&mut bytes, byte),
+                    None => {}
+                }
+                rest = after;
+            }
+            _ => bytes.push(*first),
+        }
+    }
+    text_of(bytes)
+}
+
+/// The bytes as text; those that are no UTF-8 become triplets.
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let mut text = String::with_capacity(error.as_bytes().len() + 8);
+        for chunk in error.as_bytes().utf8_chunks() {
+            text.push_str(chunk.valid());
+            for byte in chunk.invalid() {
+                text.push('%');
+                text.push(HEX[usize::from(byte >> 4)] as char);
+                text.push(HEX[usize::from(byte & 15)] as char);
+            }
+        }
+        text
+    })
+}
+
+/// Segment by segment, so that an empty one is gone before a `..` behind it could take it for a
+/// segment: `/a//../b` is `/b`, as in Kong and nginx.
+fn remove_dots_and_empties(path: &str) -> String {
+    let mut out = String::with_capacity(path.len() + 1);
+    let mut open = true; // the path so far ends in a slash that is not written yet
+    for segment in path.split('/') {
+        open = matches!(segment, "" | "." | "..");
+        match segment {
+            "" | "." => {}
+            ".." => out.truncate(out.rfind('/').unwrap_or(0)),
+            _ => {
+                out.push('/');
+                out.push_str(segment);
+            }
+        }
+    }
+    if open {
+        out.push('/');
+    }
+    out
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+fn push_triplet(out: &mut Vec<u8>, byte: u8) {
+    out.extend_from_slice(&[
+        b'%',
+        HEX[usize::from(byte >> 4)],
+        HEX[usize::from(byte & 15)],
+    ]);
+}
+
+/// Bytes that may stand in a path on the wire: RFC 3986's reserved and unreserved ones and `%`.
+const WIRE_SAFE: [bool; 256] = {
+    let mut safe = [false; 256];
+    let mut b = 0;
+    while b < 128 {
+        safe[b] = (b as u8).is_ascii_alphanumeric();
+        b += 1;
+    }
+    let marks = b"-._~:/?#[]@!$&'()*+,;=%";
+    let mut i = 0;
+    while i < marks.len() {
+        safe[marks[i] as usize] = true;
+        i += 1;
+    }
+    safe
+};
+
+/// Appends a (piece of a) normalised path as it goes on the wire: every byte outside RFC 3986's
+/// sets as a triplet, a backslash as `%5C`. Safe runs are copied whole.
+pub fn escape_into(out: &mut Vec<u8>, path: &str) {
+    let mut rest = path.as_bytes();
+    while let Some(at) = rest.iter().position(|&b| !WIRE_SAFE[b as usize]) {
+        out.extend_from_slice(&rest[..at]);
+        push_triplet(out, rest[at]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+#[cfg(test)]
+mod tests;
