@@ -1,4 +1,9 @@
 //! Clock, ids, kept state, drain, addresses (floor 0).
 
+pub mod cidr;
+pub mod clock;
+pub mod drain;
 pub mod ids;
 pub mod keep;
+pub mod local;
+pub mod sweep;
