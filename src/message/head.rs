@@ -148,6 +148,16 @@ impl RequestHead {
         };
     }
 
+    /// Forgets the message but keeps its received text, for a parser that starts over.
+    pub fn restart(&mut self) {
+        let mut headers = std::mem::take(&mut self.headers);
+        headers.clear_lines();
+        *self = RequestHead {
+            headers,
+            ..RequestHead::default()
+        };
+    }
+
     /// The method.
     pub fn method(&self) -> &str {
         self.text(self.method)
@@ -249,6 +259,16 @@ impl ResponseHead {
     pub fn clear(&mut self) {
         let mut headers = std::mem::take(&mut self.headers);
         headers.clear();
+        *self = ResponseHead {
+            headers,
+            ..ResponseHead::default()
+        };
+    }
+
+    /// Forgets the message but keeps its received text, for a parser that starts over.
+    pub fn restart(&mut self) {
+        let mut headers = std::mem::take(&mut self.headers);
+        headers.clear_lines();
         *self = ResponseHead {
             headers,
             ..ResponseHead::default()

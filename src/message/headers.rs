@@ -245,6 +245,11 @@ impl Headers {
         });
     }
 
+    /// Offset in `raw` behind the last recorded field, for a parser that goes on from there.
+    pub fn received_end(&self) -> Option<usize> {
+        self.lines.last().map(|line| line.end as usize)
+    }
+
     /// How many fields there are.
     pub fn len(&self) -> usize {
         self.lines
