@@ -12,6 +12,6 @@ pub mod uri;
 
 pub use body::{BodyError, BodyWish, RequestBody};
 pub use head::{ConnInfo, Framing, RequestHead, ResponseHead, Span, TlsInfo, Version};
-pub use headers::{Headers, Known};
+pub use headers::{Headers, Known, Mask};
 pub use record::{Entity, Latencies, Record, Try};
 pub use reply::{Blame, Origin, Reply, ReplyBody};

@@ -1,1 +1,5 @@
 //! Routes compiled into an index (floor 2).
+
+/// What a route's expression captured.
+#[derive(Clone, Debug, Default)]
+pub struct Captures;

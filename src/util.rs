@@ -3,6 +3,7 @@
 pub mod cidr;
 pub mod clock;
 pub mod drain;
+pub mod handles;
 pub mod ids;
 pub mod keep;
 pub mod local;

@@ -157,6 +157,36 @@ impl Known {
     }
 }
 
+/// A set of known fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mask(u64);
+
+impl Mask {
+    /// No field.
+    pub const NONE: Mask = Mask(0);
+
+    /// These fields.
+    pub const fn of(fields: &[Known]) -> Mask {
+        let mut bits = 0;
+        let mut at = 0;
+        while at < fields.len() {
+            bits |= fields[at].bit();
+            at += 1;
+        }
+        Mask(bits)
+    }
+
+    /// The same set with one more field.
+    pub const fn with(self, known: Known) -> Mask {
+        Mask(self.0 | known.bit())
+    }
+
+    /// Whether the field is in the set.
+    pub const fn has(self, known: Known) -> bool {
+        self.0 & known.bit() != 0
+    }
+}
+
 /// One field: offsets into the received text or into the text added later.
 #[derive(Clone, Copy, Debug)]
 pub struct Line {
@@ -404,8 +434,14 @@ impl Headers {
 
     /// Writes every field as an HTTP/1.1 line; runs of untouched lines are copied whole.
     pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_except(Mask::NONE, out);
+    }
+
+    /// [`Headers::write`] without the fields of some kinds. They stay in here, so that logs see
+    /// what was received.
+    pub fn write_except(&self, skip: Mask, out: &mut Vec<u8>) {
         let mut run: Option<(Home, u32, u32)> = None;
-        for line in self.live() {
+        for line in self.live().filter(|line| !skip.has(line.known)) {
             run = match run {
                 Some((home, from, to)) if home == line.home && to == line.start => {
                     Some((home, from, line.end))
@@ -521,6 +557,15 @@ mod tests {
         assert_eq!(headers.known(Known::Via), Some(&b"1.1 x"[..]));
         assert!(!headers.has(Known::Accept));
         assert_eq!(headers.len(), 3);
+    }
+
+    #[test]
+    fn kinds_left_out_of_the_text_stay_in_the_head() {
+        let headers = received("Host: a\r\nTE: x\r\nX-One: 1\r\n");
+        let mut out = Vec::new();
+        headers.write_except(Mask::of(&[Known::Te]), &mut out);
+        assert_eq!(out, b"Host: a\r\nX-One: 1\r\n");
+        assert!(headers.has(Known::Te));
     }
 
     #[test]
