@@ -1,16 +1,100 @@
 //! The declarative file: text to a tree with positions, to a checked model (floor 1).
 //!
 //! Invariant: reading is pure. What the environment holds is handed in, what plugins mean is handed
-//! in (`Known`), and every problem of a text is found in one reading, each with path and place.
+//! in ([`Known`]), and every problem of a text is found in one reading, each with path and place.
+//!
+//! ```text
+//! text -yaml-> Node tree -vault, version-> the same tree in one form -rows-> entities in a flat list
+//!      -links-> ids and references -decode (schema, entities)-> Model -supported-> the answer
+//! ```
 
+mod decode;
+mod entities;
+mod file_schema;
 mod json;
 pub mod known;
+mod links;
+pub mod model;
 pub mod node;
+pub mod paths;
 pub mod report;
+mod route;
+mod rows;
 pub mod schema;
+pub mod settings;
+mod supported;
+pub mod target;
+mod top;
+pub mod vault;
+mod version;
 pub mod yaml;
 
+pub use file_schema::file_schema;
 pub use known::{Known, Parsed};
+pub use links::derived_id;
+pub use model::Model;
 pub use node::{Node, Pos, Value};
 pub use report::{Issue, Report, Severity};
 pub use schema::{Fields, Record};
+pub use settings::Settings;
+
+/// Reads a file. The model is there when the report holds no error; the report is in the order of
+/// the text, and callers may add to it (and sort it again).
+///
+/// `file` is the name that lines of the report begin with; `env` looks up variables that the file
+/// refers to.
+#[must_use]
+pub fn read(
+    text: &str,
+    file: &str,
+    env: &vault::Env<'_>,
+    known: &Known,
+) -> (Option<Model>, Report) {
+    let mut report = Report::new(file, text);
+    let mut model = Model::default();
+    read_into(text, env, known, &mut model, &mut report);
+    report.sort();
+    let model = report.is_ok().then_some(model);
+    (model, report)
+}
+
+fn read_into(
+    text: &str,
+    env: &vault::Env<'_>,
+    known: &Known,
+    model: &mut Model,
+    report: &mut Report,
+) {
+    let mut top = match yaml::parse(text) {
+        Ok(top) => top,
+        Err(error) => {
+            let message = format!(
+                "failed parsing declarative configuration: {}",
+                error.message
+            );
+            report.error(error.at, "", message);
+            return;
+        }
+    };
+    match &top.value {
+        Value::Map(_) => {}
+        Value::Null => {
+            report.error(Pos::new(1, 1), "", "expected a declarative configuration");
+            return;
+        }
+        _ => {
+            let message = "failed parsing declarative configuration: expected an object";
+            report.error(top.at, "", message);
+            return;
+        }
+    }
+    model.environment = vault::resolve(&mut top, env, report);
+    version::normalise(&mut top, known, report);
+    top::check(&top, known, model, report);
+    let rows = rows::gather(&top, known, report);
+    decode::decode(&rows, known, model, report);
+    supported::check(model, report);
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,9 +20,10 @@ mod export;
 mod fields;
 pub mod texts;
 
+pub(super) use check::inspect_among;
 pub use check::{check, inspect, key_path};
 pub use export::{json_schema, markdown_table};
-pub use fields::Fields;
+pub use fields::{Fields, MASK};
 
 use super::report::Report;
 
@@ -249,6 +250,9 @@ pub enum Kind {
     Any,
 }
 
+/// Accepts a text, or says what is wrong with it; a second line of that is a hint.
+pub type Judge = fn(&str) -> Result<(), String>;
+
 /// What a text must look like.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
@@ -256,8 +260,8 @@ pub struct Text {
     pub one_of: &'static [&'static str],
     /// Fewest characters. Kong's texts are never empty unless said so.
     pub min: usize,
-    /// A further check: the error is the message.
-    pub check: Option<fn(&str) -> Result<(), String>>,
+    /// A further check.
+    pub check: Option<Judge>,
     /// A regular expression for editors (JSON Schema `pattern`); `check` decides.
     pub pattern: Option<&'static str>,
     /// What it is, for the documentation: `URL`, `UUID`.
@@ -372,7 +376,7 @@ pub const fn one_of(values: &'static [&'static str]) -> Kind {
 
 /// A text that a function accepts; `what` names it in the documentation.
 #[must_use]
-pub const fn checked(what: &'static str, check: fn(&str) -> Result<(), String>) -> Kind {
+pub const fn checked(what: &'static str, check: Judge) -> Kind {
     Kind::Text(Text {
         what,
         check: Some(check),
@@ -439,11 +443,7 @@ pub const fn map(of: &'static Kind) -> Kind {
 
 /// A map whose keys a function accepts.
 #[must_use]
-pub const fn map_with_keys(
-    what: &'static str,
-    check: fn(&str) -> Result<(), String>,
-    of: &'static Kind,
-) -> Kind {
+pub const fn map_with_keys(what: &'static str, check: Judge, of: &'static Kind) -> Kind {
     Kind::Map {
         keys: Text {
             what,

@@ -27,10 +27,22 @@ pub fn inspect<'n>(
     path: &str,
     report: &mut Report,
 ) -> Option<Fields<'n>> {
+    inspect_among(node, record, &[], path, report)
+}
+
+/// As [`inspect`], with keys besides the record's own that are somebody else's to check.
+pub(in crate::config) fn inspect_among<'n>(
+    node: &'n Node,
+    record: &'static Record,
+    others: &[&str],
+    path: &str,
+    report: &mut Report,
+) -> Option<Fields<'n>> {
     let mut checker = Checker {
         path: path.to_owned(),
         around: node.at,
         secret: false,
+        others,
         report,
     };
     checker.record(node, record, &[])
@@ -59,18 +71,20 @@ fn push_key(path: &mut String, key: &str) {
     path.push_str(key);
 }
 
-struct Checker<'r> {
+struct Checker<'r, 'o> {
     path: String,
     /// Where the nearest record begins that is written: the place of what is missing.
     around: Pos,
     secret: bool,
+    /// Keys of the outermost record that are not its own.
+    others: &'o [&'o str],
     report: &'r mut Report,
 }
 
 /// Values that older flat keys put into a nested record: field name and entry.
 type Extra<'n> = (&'static str, &'n Entry);
 
-impl Checker<'_> {
+impl Checker<'_, '_> {
     fn within<T>(
         &mut self,
         enter: impl FnOnce(&mut String),
@@ -103,6 +117,7 @@ impl Checker<'_> {
             return None;
         };
         let errors = self.report.error_count();
+        let others = std::mem::take(&mut self.others);
         let outside = self.around;
         if node.at.is_known() {
             self.around = node.at;
@@ -111,7 +126,7 @@ impl Checker<'_> {
             .all_fields()
             .map(|field| self.cell(node, map, field, extra))
             .collect();
-        self.unknown_keys(map, record);
+        self.unknown_keys(map, record, others);
         let (path, at) = (self.path.clone(), self.around);
         self.around = outside;
         let mut fields = Fields {
@@ -131,13 +146,14 @@ impl Checker<'_> {
         Some(fields)
     }
 
-    fn unknown_keys(&mut self, map: &Map, record: &'static Record) {
+    fn unknown_keys(&mut self, map: &Map, record: &'static Record, others: &[&str]) {
         let known = |key: &str| {
-            record.all_fields().any(|field| {
-                field.name == key
-                    || field.aliases.contains(&key)
-                    || field.flat.iter().any(|(flat, _)| *flat == key)
-            })
+            others.contains(&key)
+                || record.all_fields().any(|field| {
+                    field.name == key
+                        || field.aliases.contains(&key)
+                        || field.flat.iter().any(|(flat, _)| *flat == key)
+                })
         };
         for entry in map.entries().iter().filter(|entry| !known(&entry.key)) {
             let issue = self.report.error(
@@ -235,7 +251,7 @@ impl Checker<'_> {
             kind => self.value(node, &kind),
         };
         let special = field.unsupported.is_some() || field.note.is_some();
-        if !special || node.to_json() == literal_json(field.default) {
+        if !special || is_empty(node) || node.to_json() == literal_json(field.default) {
             return slot;
         }
         if let Some(why) = field.unsupported {
@@ -440,6 +456,11 @@ impl Checker<'_> {
 
 static EMPTY: Node = Node::EMPTY_MAP;
 
+/// An empty list or map asks for nothing.
+fn is_empty(node: &Node) -> bool {
+    node.as_list().is_some_and(<[Node]>::is_empty) || node.as_map().is_some_and(Map::is_empty)
+}
+
 /// Judges a text; the error is message and hint.
 fn judge_text(text: &str, rules: &Text) -> Result<(), (String, Option<String>)> {
     if text.chars().take(rules.min).count() < rules.min {
@@ -453,7 +474,10 @@ fn judge_text(text: &str, rules: &Text) -> Result<(), (String, Option<String>)> 
         ));
     }
     match rules.check {
-        Some(check) => check(text).map_err(|message| (message, None)),
+        Some(check) => check(text).map_err(|message| match message.split_once('\n') {
+            Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
+            None => (message, None),
+        }),
         None => Ok(()),
     }
 }

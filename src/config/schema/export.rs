@@ -195,7 +195,7 @@ fn rule_schema(record: &Record, rule: &Rule) -> Option<Value> {
         let one = |name: &&str| json!({"required": [name], "properties": {*name: {"not": {"type": "null"}}}});
         names
             .iter()
-            .all(|name| plain(name))
+            .all(plain)
             .then(|| names.iter().map(one).collect())
     };
     match rule {

@@ -126,6 +126,16 @@ impl<'n> Fields<'n> {
         super::key_path(&self.path, name)
     }
 
+    /// The fields that are written, with the places of their values.
+    #[must_use]
+    pub fn all_written(&self) -> Vec<(&'static str, Pos)> {
+        let written = self
+            .cells
+            .iter()
+            .filter_map(|c| Some((c.field.name, c.entry?.node.at)));
+        written.collect()
+    }
+
     /// Where the value of a field is written, else where the record begins.
     #[must_use]
     pub fn at(&self, name: &str) -> Pos {
@@ -431,14 +441,25 @@ impl<'n> Fields<'n> {
         }
     }
 
-    /// The whole record as JSON with every default in its place, as Kong's Admin API shows it.
+    /// The whole record as JSON with every default in its place.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
+        self.as_json(false)
+    }
+
+    /// As [`Self::to_json`], secrets masked: what may be shown.
+    #[must_use]
+    pub fn shown(&self) -> serde_json::Value {
+        self.as_json(true)
+    }
+
+    fn as_json(&self, mask: bool) -> serde_json::Value {
         let pair = |cell: &Cell<'n>| {
             let value = match &cell.slot {
                 Slot::Absent | Slot::Bad => literal_json(cell.field.default),
                 Slot::Null => serde_json::Value::Null,
-                slot => slot.to_json(cell.entry.map(|entry| &entry.node)),
+                _ if mask && cell.field.secret => MASK.into(),
+                slot => slot.to_json(cell.entry.map(|entry| &entry.node), mask),
             };
             (cell.field.name.to_owned(), value)
         };
@@ -454,22 +475,25 @@ impl<'n> Slot<'n> {
         }
     }
 
-    fn to_json(&self, node: Option<&Node>) -> serde_json::Value {
+    fn to_json(&self, node: Option<&Node>, mask: bool) -> serde_json::Value {
         match self {
-            Self::Record(fields) => fields.to_json(),
+            Self::Record(fields) => fields.as_json(mask),
             Self::List(items) => items
                 .iter()
-                .map(|item| item.slot.to_json(Some(item.node)))
+                .map(|item| item.slot.to_json(Some(item.node), mask))
                 .collect(),
             Self::Map(entries) => entries
                 .iter()
-                .map(|(entry, slot)| (entry.key.clone(), slot.to_json(Some(&entry.node))))
+                .map(|(entry, slot)| (entry.key.clone(), slot.to_json(Some(&entry.node), mask)))
                 .collect::<serde_json::Map<_, _>>()
                 .into(),
             _ => node.map_or(serde_json::Value::Null, Node::to_json),
         }
     }
 }
+
+/// What stands for a secret that is not shown.
+pub const MASK: &str = "***";
 
 /// A whole number, also one that is written with a fraction of zero.
 pub(super) fn whole(node: &Node) -> Option<i64> {

@@ -218,7 +218,10 @@ pub fn path(text: &str) -> Result<(), String> {
 /// # Errors
 /// The message for the report.
 pub fn path_characters(text: &str) -> Result<(), String> {
-    let allowed = |c: &char| c.is_ascii_alphanumeric() || "-._~:/@!$&'()*+,;=%".contains(*c);
+    // Letters beyond ASCII are escaped on the wire, as the normal form of requests has it.
+    let allowed = |c: &char| {
+        c.is_ascii_alphanumeric() || "-._~:/@!$&'()*+,;=%".contains(*c) || c.is_alphanumeric()
+    };
     if let Some(wrong) = text.chars().find(|c| !allowed(c)) {
         return Err(format!(
             "invalid path: '{text}' (characters outside of the reserved list of RFC 3986 found: '{wrong}')"

@@ -1,0 +1,64 @@
+//! What a file may say and this version does not do: refused, never ignored.
+//!
+//! Invariant: this is the only place where something is refused because it is not built yet; a
+//! feature that arrives deletes its line here.
+
+use super::model::{Algorithm, HashInput, Meta, Model, Protocol, Upstream};
+use super::report::Report;
+
+/// A refusal for upstreams: the field, what is in the way, and whether an upstream asks for it.
+type UpstreamLimit = (&'static str, &'static str, fn(&Upstream) -> bool);
+
+const UPSTREAM_LIMITS: &[UpstreamLimit] = &[
+    ("algorithm", "algorithms other than round-robin", |u| {
+        u.algorithm != Algorithm::RoundRobin && u.hash_on == HashInput::None
+    }),
+    ("hash_on", "hashing", |u| u.hash_on != HashInput::None),
+    ("healthchecks", "active health checks", |u| {
+        u.healthchecks.active.is_on()
+    }),
+    ("healthchecks", "passive health checks", |u| {
+        u.healthchecks.passive.is_on()
+    }),
+    ("healthchecks", "a threshold of health", |u| {
+        u.healthchecks.threshold > 0.0
+    }),
+    ("discovery", "discovery through Consul", |u| {
+        u.discovery.is_some()
+    }),
+];
+
+/// Adds an error for everything in the model that is not supported.
+pub(super) fn check(model: &Model, report: &mut Report) {
+    for service in &model.services {
+        stream(&service.meta, "protocol", &[service.protocol], report);
+    }
+    for route in &model.routes {
+        stream(&route.meta, "protocols", &route.protocols, report);
+    }
+    for upstream in &model.upstreams {
+        for (field, what, asked) in UPSTREAM_LIMITS {
+            if asked(upstream) {
+                let at = upstream.meta.at_field(field);
+                let path = upstream.meta.field_path(field);
+                report.error(at, path, format!("not supported yet: {what}"));
+            }
+        }
+    }
+}
+
+/// Streams are another product; they will not arrive.
+fn stream(meta: &Meta, field: &str, protocols: &[Protocol], report: &mut Report) {
+    if let Some(protocol) = protocols.iter().find(|protocol| protocol.is_stream()) {
+        report
+            .error(
+                meta.at_field(field),
+                meta.field_path(field),
+                "stream proxying is not supported",
+            )
+            .hint(format!(
+                "'{}' is no protocol of requests: use http, https, grpc or grpcs",
+                protocol.word()
+            ));
+    }
+}
