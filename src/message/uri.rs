@@ -129,10 +129,10 @@ fn authority(raw: &[u8]) -> Option<&str> {
 /// printable text and normalising it again changes nothing. A path that is already normal is
 /// returned borrowed, after one pass.
 pub fn normalise(raw: &[u8]) -> Result<Cow<'_, str>, UriError> {
-    if is_plain(raw)? {
-        if let Ok(text) = std::str::from_utf8(raw) {
-            return Ok(Cow::Borrowed(text));
-        }
+    if is_plain(raw)?
+        && let Ok(text) = std::str::from_utf8(raw)
+    {
+        return Ok(Cow::Borrowed(text));
     }
     let decoded = decode(raw);
     Ok(Cow::Owned(remove_dots_and_empties(&decoded)))

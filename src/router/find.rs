@@ -1,0 +1,197 @@
+//! The look-up: from a request to the route that comes first in the order.
+//!
+//! Invariant: of all entries that match, the one with the lowest rank wins, whatever the shape of
+//! the index. Expressions run last, in rank order, and only those that would win.
+
+use super::captures::Captures;
+use super::compile::{Entry, RouteTable};
+use super::host::HostName;
+use super::tree::{NONE, Node};
+use crate::message::Headers;
+use crate::util::ids::RouteIx;
+
+/// What routes look at in a request.
+#[derive(Clone, Copy)]
+pub struct Lookup<'a> {
+    /// The method as sent.
+    pub method: &'a str,
+    /// The Host header (or `:authority`) as sent; empty without one.
+    pub host: &'a str,
+    /// The client's connection is TLS: SNI counts, and the implied port is 443 instead of 80.
+    pub tls: bool,
+    /// The server name of the TLS handshake.
+    pub sni: Option<&'a str>,
+    /// The path, normalised by [`crate::message::uri::normalise`].
+    pub path: &'a str,
+    /// The header fields.
+    pub headers: &'a dyn HeaderValues,
+}
+
+/// Access to header values by name.
+pub trait HeaderValues {
+    /// Whether `test` accepts one of the values of the field `name` (given in lower case, to be
+    /// compared without case). Values are tested in their order until one is accepted.
+    fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool;
+}
+
+impl HeaderValues for Headers {
+    fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.all(name).any(test)
+    }
+}
+
+impl<N: AsRef<str>, V: AsRef<[u8]>> HeaderValues for Vec<(N, V)> {
+    fn any(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        let named = self
+            .iter()
+            .filter(|(known, _)| known.as_ref().eq_ignore_ascii_case(name));
+        named.into_iter().any(|(_, value)| test(value.as_ref()))
+    }
+}
+
+/// The route that a request belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// The route, by its position in the list that was compiled.
+    pub route: RouteIx,
+    /// How many bytes of the normalised path the path criterion matched; 0 without one.
+    pub prefix_len: usize,
+    /// The groups of the path expression.
+    pub captures: Captures,
+}
+
+impl RouteTable {
+    /// The route that comes first in the order among those whose criteria are all satisfied.
+    pub fn find(&self, lookup: &Lookup<'_>) -> Option<Match> {
+        let mut search = Search::new(self, lookup);
+        let mut buf = None;
+        let host = HostName::read(lookup.host, lookup.tls, &mut buf);
+        self.each_root(&host, |root| search.tree(root));
+        search.finish()
+    }
+}
+
+/// How many lists of expressions can wait; more are run at once, which only costs time.
+const WAITING: usize = 16;
+
+struct Search<'t, 'l> {
+    table: &'t RouteTable,
+    lookup: &'l Lookup<'l>,
+    method: u64,
+    /// The lowest rank that matched so far, and where its match ends.
+    best: u32,
+    end: usize,
+    /// Lists of expressions whose literal start fits.
+    waiting: [&'t [u32]; WAITING],
+    waiting_len: usize,
+}
+
+impl<'t, 'l> Search<'t, 'l> {
+    fn new(table: &'t RouteTable, lookup: &'l Lookup<'l>) -> Self {
+        Self {
+            table,
+            lookup,
+            method: table.methods.bit(lookup.method),
+            best: NONE,
+            end: 0,
+            waiting: [&[]; WAITING],
+            waiting_len: 0,
+        }
+    }
+
+    fn tree(&mut self, root: u32) {
+        let table = self.table;
+        table
+            .forest
+            .walk(root, self.lookup.path.as_bytes(), |node| {
+                let worth = node.best < self.best;
+                if worth {
+                    self.node(node);
+                }
+                worth
+            });
+    }
+
+    fn node(&mut self, node: &'t Node) {
+        match self.table.fans.get(node.fan as usize) {
+            None => self.plain(self.table.forest.plain(node)),
+            Some(fan) => fan.each(self.lookup, |run| self.plain(run)),
+        }
+        let regex = self.table.forest.regex(node);
+        if regex.first().is_some_and(|&first| first < self.best) {
+            self.wait(regex);
+        }
+    }
+
+    fn plain(&mut self, list: &[u32]) {
+        for &rank in list.iter().take_while(|&&rank| rank < self.best) {
+            let entry = &self.table.entries[rank as usize];
+            if self.admits(entry) {
+                self.best = rank;
+                self.end = entry.path as usize;
+                return;
+            }
+        }
+    }
+
+    fn wait(&mut self, list: &'t [u32]) {
+        if let Some(slot) = self.waiting.get_mut(self.waiting_len) {
+            *slot = list;
+            self.waiting_len += 1;
+        } else {
+            list.iter().any(|&rank| self.regex(rank));
+        }
+    }
+
+    /// Whether the search of an ascending list may end: this entry matched, or cannot win.
+    fn regex(&mut self, rank: u32) -> bool {
+        if rank >= self.best {
+            return true;
+        }
+        let entry = &self.table.entries[rank as usize];
+        if !self.admits(entry) {
+            return false;
+        }
+        let end = self.table.regexes[entry.path as usize].end_of_match(self.lookup.path);
+        if let Some(end) = end {
+            self.best = rank;
+            self.end = end;
+        }
+        end.is_some()
+    }
+
+    #[inline]
+    fn admits(&self, entry: &Entry) -> bool {
+        entry.methods & self.method != 0
+            && (entry.guard == NONE || self.table.guards[entry.guard as usize].admits(self.lookup))
+    }
+
+    fn finish(mut self) -> Option<Match> {
+        while let Some(rank) = self.next_waiting() {
+            if self.regex(rank) {
+                break;
+            }
+        }
+        let entry = self.table.entries.get(self.best as usize)?;
+        let captures = match self.table.regexes.get(entry.captures as usize) {
+            Some(regex) => Captures::read(regex, self.lookup.path),
+            None => Captures::default(),
+        };
+        Some(Match {
+            route: entry.route,
+            prefix_len: self.end,
+            captures,
+        })
+    }
+
+    /// Takes the lowest rank off the waiting lists.
+    fn next_waiting(&mut self) -> Option<u32> {
+        let lists = self.waiting[..self.waiting_len].iter_mut();
+        let list = lists
+            .filter(|list| !list.is_empty())
+            .min_by_key(|list| list[0])?;
+        let (first, rest) = list.split_first()?;
+        *list = rest;
+        Some(*first)
+    }
+}
