@@ -29,8 +29,8 @@ pub fn parse(text: &str) -> Result<Node, Failure> {
         text,
         bytes: text.as_bytes(),
         next: 0,
-        line: 1,
-        line_start: 0,
+        known: Pos::new(1, 1),
+        known_at: 0,
     };
     let node = reader.value(0)?;
     reader.skip_space();
@@ -45,8 +45,9 @@ struct Reader<'t> {
     text: &'t str,
     bytes: &'t [u8],
     next: usize,
-    line: u32,
-    line_start: usize,
+    /// A place that was worked out, and its offset: the next one is counted from there.
+    known: Pos,
+    known_at: usize,
 }
 
 type Read<T> = Result<T, Failure>;
@@ -56,19 +57,18 @@ impl Reader<'_> {
         while let Some(byte @ (b' ' | b'\t' | b'\r' | b'\n')) = self.bytes.get(self.next) {
             self.next += 1;
             if *byte == b'\n' {
-                self.line += 1;
-                self.line_start = self.next;
+                self.known = Pos::new(self.known.line + 1, 1);
+                self.known_at = self.next;
             }
         }
     }
 
-    fn pos(&self) -> Pos {
-        let before = self
-            .text
-            .get(self.line_start..self.next)
-            .unwrap_or_default();
-        let column = u32::try_from(before.chars().count()).unwrap_or(u32::MAX - 1);
-        Pos::new(self.line, column + 1)
+    fn pos(&mut self) -> Pos {
+        let passed = self.text.get(self.known_at..self.next).unwrap_or_default();
+        let columns = u32::try_from(passed.chars().count()).unwrap_or(u32::MAX);
+        self.known.column = self.known.column.saturating_add(columns);
+        self.known_at = self.next;
+        self.known
     }
 
     fn eat(&mut self, byte: u8) -> bool {

@@ -3,6 +3,8 @@
 //! Invariant: references are indexes into the lists of the same [`Model`] and always valid; lists
 //! keep the order of the file (services' nested children before the flat lists of their kind).
 
+mod upstream;
+
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -10,6 +12,7 @@ use uuid::Uuid;
 
 use super::known::Parsed;
 use super::node::Pos;
+pub use upstream::*;
 
 /// The whole file.
 #[derive(Debug, Default)]
@@ -237,178 +240,6 @@ pub struct Route {
     pub response_buffering: bool,
 }
 
-/// `algorithm` of an upstream, after Kong's rules on how `hash_on` changes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Algorithm {
-    /// `round-robin`
-    #[default]
-    RoundRobin,
-    /// `consistent-hashing`
-    ConsistentHashing,
-    /// `least-connections`
-    LeastConnections,
-    /// `latency`
-    Latency,
-}
-
-/// What a consistent hash is taken of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum HashInput {
-    /// Nothing.
-    #[default]
-    None,
-    /// The consumer's id, else the credential's.
-    Consumer,
-    /// The client's address.
-    Ip,
-    /// A header's values.
-    Header(String),
-    /// A cookie, made when the client has none.
-    Cookie {
-        /// Its name.
-        name: String,
-        /// Its path.
-        path: String,
-    },
-    /// The normalised path.
-    Path,
-    /// A query argument.
-    QueryArg(String),
-    /// A group of the route's regular expression, by name or number.
-    UriCapture(String),
-}
-
-/// A group of targets behind one name.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// What every entity has.
-    pub meta: Meta,
-    /// Its name: what a service's `host` says.
-    pub name: String,
-    /// How a target is chosen.
-    pub algorithm: Algorithm,
-    /// What is hashed.
-    pub hash_on: HashInput,
-    /// What is hashed when the first gives nothing.
-    pub hash_fallback: HashInput,
-    /// Size of the hash ring.
-    pub slots: u32,
-    /// Host header to send, with an optional port.
-    pub host_header: Option<String>,
-    /// What to authenticate with when the service says nothing, an index of `certificates`.
-    pub client_certificate: Option<usize>,
-    /// Send the target name of an SRV record as Host.
-    pub use_srv_name: bool,
-    /// Health checks.
-    pub healthchecks: Healthchecks,
-    /// Where targets are found instead of in `targets`.
-    pub discovery: Option<ConsulDiscovery>,
-    /// Its targets, indexes of `targets`.
-    pub targets: Vec<usize>,
-}
-
-/// `discovery.consul` of an upstream (ours).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ConsulDiscovery {
-    /// Service name.
-    pub service: String,
-    /// Tags that an instance must all have.
-    pub tags: Vec<String>,
-    /// Datacenter, if not the agent's.
-    pub datacenter: Option<String>,
-    /// Filter expression.
-    pub filter: Option<String>,
-    /// Leave out instances with a warning.
-    pub passing_only: bool,
-    /// Namespace.
-    pub namespace: Option<String>,
-    /// Admin partition.
-    pub partition: Option<String>,
-    /// ACL token, if not the process's.
-    pub token: Option<String>,
-}
-
-/// What a probe or the traffic is judged as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CheckType {
-    /// `http`
-    #[default]
-    Http,
-    /// `https`
-    Https,
-    /// `tcp`
-    Tcp,
-    /// `grpc`
-    Grpc,
-    /// `grpcs`
-    Grpcs,
-}
-
-/// `healthchecks` of an upstream.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Healthchecks {
-    /// The upstream is usable while the available weight, in percent, is greater than this.
-    pub threshold: f64,
-    /// Probes.
-    pub active: ActiveChecks,
-    /// Judging the traffic.
-    pub passive: PassiveChecks,
-}
-
-/// `healthchecks.active`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ActiveChecks {
-    /// What a probe speaks.
-    pub kind: CheckType,
-    /// Bound for a probe.
-    pub timeout: Duration,
-    /// Probes at the same time.
-    pub concurrency: u32,
-    /// Path of the probe.
-    pub http_path: String,
-    /// SNI of the probe.
-    pub https_sni: Option<String>,
-    /// Whether the probe verifies the certificate.
-    pub https_verify_certificate: bool,
-    /// Headers of the probe.
-    pub headers: Vec<(String, Vec<String>)>,
-    /// Time between probes of healthy targets; zero is off.
-    pub healthy_interval: Duration,
-    /// Time between probes of unhealthy targets; zero is off.
-    pub unhealthy_interval: Duration,
-    /// When to count what.
-    pub thresholds: Thresholds,
-}
-
-/// `healthchecks.passive`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PassiveChecks {
-    /// What the traffic is judged as.
-    pub kind: CheckType,
-    /// Ours: how long a target that only passive checks found unhealthy waits for its trial.
-    pub probation: Duration,
-    /// When to count what.
-    pub thresholds: Thresholds,
-}
-
-/// Statuses and counters that move a target between healthy and unhealthy; zero switches a
-/// counter off.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Thresholds {
-    /// Statuses that count as success.
-    pub healthy_statuses: Vec<u16>,
-    /// Successes until healthy.
-    pub successes: u32,
-    /// Statuses that count as failure.
-    pub unhealthy_statuses: Vec<u16>,
-    /// Connection failures until unhealthy.
-    pub tcp_failures: u32,
-    /// Time-outs until unhealthy.
-    pub timeouts: u32,
-    /// Failure statuses until unhealthy.
-    pub http_failures: u32,
-}
-
 /// One address or name behind an upstream.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -510,58 +341,4 @@ pub struct Credential {
     pub consumer: usize,
     /// What the plugin made of the row.
     pub row: Parsed,
-}
-
-impl Default for Healthchecks {
-    fn default() -> Self {
-        Self {
-            threshold: 0.0,
-            active: ActiveChecks::default(),
-            passive: PassiveChecks::default(),
-        }
-    }
-}
-
-impl Default for ActiveChecks {
-    fn default() -> Self {
-        Self {
-            kind: CheckType::Http,
-            timeout: Duration::from_secs(1),
-            concurrency: 10,
-            http_path: "/".to_owned(),
-            https_sni: None,
-            https_verify_certificate: true,
-            headers: Vec::new(),
-            healthy_interval: Duration::ZERO,
-            unhealthy_interval: Duration::ZERO,
-            thresholds: Thresholds::default(),
-        }
-    }
-}
-
-impl Default for PassiveChecks {
-    fn default() -> Self {
-        Self {
-            kind: CheckType::Http,
-            probation: Duration::from_secs(30),
-            thresholds: Thresholds::default(),
-        }
-    }
-}
-
-impl ActiveChecks {
-    /// Whether any target is probed.
-    #[must_use]
-    pub fn is_on(&self) -> bool {
-        !self.healthy_interval.is_zero() || !self.unhealthy_interval.is_zero()
-    }
-}
-
-impl PassiveChecks {
-    /// Whether traffic can make a target unhealthy.
-    #[must_use]
-    pub fn is_on(&self) -> bool {
-        let counts = &self.thresholds;
-        counts.tcp_failures + counts.timeouts + counts.http_failures > 0
-    }
 }

@@ -6,44 +6,12 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Field, Literal, Record};
+pub use super::slots::MASK;
+pub(super) use super::slots::{Cell, Item, Slot, literal_json, whole};
+use super::slots::{literal_number, literal_strings, strings_of};
+use super::{Literal, Record};
 use crate::config::node::{Entry, Node, Pos, Value};
 use crate::config::report::{Issue, Report};
-
-/// What stands in one field, list item or map entry.
-#[derive(Clone, Debug)]
-pub(super) enum Slot<'n> {
-    /// The key is absent: the default counts.
-    Absent,
-    /// `null`: no value, and no default either.
-    Null,
-    /// A value that was refused.
-    Bad,
-    /// A scalar, or anything for `Kind::Any` and `Kind::Reference`.
-    Scalar,
-    /// A list.
-    List(Vec<Item<'n>>),
-    /// A map.
-    Map(Vec<(&'n Entry, Slot<'n>)>),
-    /// A record.
-    Record(Box<Fields<'n>>),
-}
-
-/// An item of a list.
-#[derive(Clone, Debug)]
-pub(super) struct Item<'n> {
-    pub(super) node: &'n Node,
-    pub(super) slot: Slot<'n>,
-}
-
-/// One field of the record with what the text has for it.
-#[derive(Clone, Debug)]
-pub(super) struct Cell<'n> {
-    pub(super) field: &'static Field,
-    /// Key and value as written; the key may be an older name.
-    pub(super) entry: Option<&'n Entry>,
-    pub(super) slot: Slot<'n>,
-}
 
 /// A checked record: typed readers, and places for further issues.
 #[derive(Clone, Debug)]
@@ -453,7 +421,7 @@ impl<'n> Fields<'n> {
         self.as_json(true)
     }
 
-    fn as_json(&self, mask: bool) -> serde_json::Value {
+    pub(super) fn as_json(&self, mask: bool) -> serde_json::Value {
         let pair = |cell: &Cell<'n>| {
             let value = match &cell.slot {
                 Slot::Absent | Slot::Bad => literal_json(cell.field.default),
@@ -464,77 +432,5 @@ impl<'n> Fields<'n> {
             (cell.field.name.to_owned(), value)
         };
         serde_json::Value::Object(self.cells.iter().map(pair).collect())
-    }
-}
-
-impl<'n> Slot<'n> {
-    fn record(&self) -> Option<&Fields<'n>> {
-        match self {
-            Self::Record(fields) => Some(fields),
-            _ => None,
-        }
-    }
-
-    fn to_json(&self, node: Option<&Node>, mask: bool) -> serde_json::Value {
-        match self {
-            Self::Record(fields) => fields.as_json(mask),
-            Self::List(items) => items
-                .iter()
-                .map(|item| item.slot.to_json(Some(item.node), mask))
-                .collect(),
-            Self::Map(entries) => entries
-                .iter()
-                .map(|(entry, slot)| (entry.key.clone(), slot.to_json(Some(&entry.node), mask)))
-                .collect::<serde_json::Map<_, _>>()
-                .into(),
-            _ => node.map_or(serde_json::Value::Null, Node::to_json),
-        }
-    }
-}
-
-/// What stands for a secret that is not shown.
-pub const MASK: &str = "***";
-
-/// A whole number, also one that is written with a fraction of zero.
-pub(super) fn whole(node: &Node) -> Option<i64> {
-    match node.value {
-        Value::Int(number) => Some(number),
-        Value::Float(number) if number.fract() == 0.0 && number.abs() < 9e15 => Some(number as i64),
-        _ => None,
-    }
-}
-
-fn strings_of(items: &[Item<'_>]) -> Vec<String> {
-    items
-        .iter()
-        .filter_map(|item| item.node.as_str().map(str::to_owned))
-        .collect()
-}
-
-fn literal_strings(literal: Literal) -> Vec<String> {
-    match literal {
-        Literal::Strs(texts) => texts.iter().map(|text| (*text).to_owned()).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn literal_number(literal: Literal) -> Option<f64> {
-    match literal {
-        Literal::Int(number) => Some(number as f64),
-        Literal::Number(number) => Some(number),
-        _ => None,
-    }
-}
-
-/// A default as JSON.
-pub(super) fn literal_json(literal: Literal) -> serde_json::Value {
-    match literal {
-        Literal::None => serde_json::Value::Null,
-        Literal::Bool(flag) => flag.into(),
-        Literal::Int(number) => number.into(),
-        Literal::Number(number) => number.into(),
-        Literal::Str(text) => text.into(),
-        Literal::Strs(texts) => texts.into(),
-        Literal::Ints(numbers) => numbers.into(),
     }
 }
