@@ -112,6 +112,8 @@ pub(super) struct HostHit<'c> {
 pub(super) struct Reader<'s> {
     flavor: Flavor,
     pub(super) regexes: Vec<PathRegex>,
+    /// The expressions are compiled already: they are only numbered again.
+    numbers_only: bool,
     regex_of: Map<&'s str, Result<u32, Problem>>,
     header_regex_of: Map<&'s str, Result<regex::bytes::Regex, Problem>>,
     /// Header names that some route asks for, lower case.
@@ -126,12 +128,21 @@ impl<'s> Reader<'s> {
         Self {
             flavor,
             regexes: Vec::new(),
+            numbers_only: false,
             regex_of: Map::default(),
             header_regex_of: Map::default(),
             header_names: Map::default(),
             methods: Methods::default(),
             issues: Vec::new(),
             route: RouteIx(0),
+        }
+    }
+
+    /// For specs from which a table was made: path expressions get the table's numbers.
+    pub(super) fn again(flavor: Flavor) -> Self {
+        Self {
+            numbers_only: true,
+            ..Self::new(flavor)
         }
     }
 
@@ -208,12 +219,13 @@ impl<'s> Reader<'s> {
         let Some(pattern) = text.strip_prefix('~') else {
             return check_prefix(text).map(|()| PathTest::Prefix(text));
         };
-        let regexes = &mut self.regexes;
-        let compile = || {
-            regexes.push(PathRegex::new(pattern)?);
-            Ok(regexes.len() as u32 - 1)
-        };
-        let known = self.regex_of.entry(pattern).or_insert_with(compile);
+        let number = self.regex_of.len() as u32;
+        let known = self.regex_of.entry(pattern).or_insert_with(|| {
+            if !self.numbers_only {
+                self.regexes.push(PathRegex::new(pattern)?);
+            }
+            Ok(number)
+        });
         known.clone().map(PathTest::Regex)
     }
 

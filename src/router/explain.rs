@@ -4,11 +4,11 @@
 //! Invariant: tests every route one by one, without the index, and names the same winner as
 //! `RouteTable::find`.
 
+use super::compile::RouteTable;
 use super::criteria::{Criteria, HostHit, PathTest, Reader};
 use super::find::Lookup;
 use super::guard::{ANY_METHOD, HeaderTest, ValueTest};
 use super::host::{HostName, HostPattern, Shape};
-use super::issue::RouteIssue;
 use super::order::{Step, Traits};
 use super::pattern::PathRegex;
 use super::spec::{Flavor, RouteSpec};
@@ -36,25 +36,20 @@ pub struct Contender {
     pub reasons: Vec<String>,
 }
 
-/// Explains a look-up over these routes, or says why they do not compile.
-pub fn explain(
-    specs: &[RouteSpec],
-    flavor: Flavor,
-    lookup: &Lookup<'_>,
-) -> Result<Explanation, Vec<RouteIssue>> {
-    let mut reader = Reader::new(flavor);
+/// Explains a look-up. `table` is what `specs` were compiled into.
+pub fn explain(specs: &[RouteSpec], table: &RouteTable, lookup: &Lookup<'_>) -> Explanation {
+    let flavor = table.flavor;
+    let mut reader = Reader::again(flavor);
     let criteria = reader.read_all(specs);
-    if !reader.issues.is_empty() {
-        return Err(reader.issues);
-    }
-    let mut buf = None;
-    let host = HostName::read(lookup.host, lookup.tls, &mut buf);
-    let method = reader.methods.bit(lookup.method);
+    let (mut host_buf, mut sni_buf) = (None, None);
+    let lookup = &lookup.lowered(&mut sni_buf);
+    let host = HostName::read(lookup.host, lookup.tls, &mut host_buf);
+    let method = table.methods.bit(lookup.method);
     let asked = Asked {
         lookup,
         host,
         method,
-        regexes: &reader.regexes,
+        regexes: &table.regexes,
         flavor,
     };
     let mut explanation = Explanation::default();
@@ -68,7 +63,7 @@ pub fn explain(
     }
     matched.sort_by_cached_key(|(traits, _)| traits.key(flavor));
     explanation.rank(matched, flavor);
-    Ok(explanation)
+    explanation
 }
 
 impl Explanation {

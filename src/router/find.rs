@@ -5,7 +5,7 @@
 
 use super::captures::Captures;
 use super::compile::{Entry, RouteTable};
-use super::host::HostName;
+use super::host::{HostName, NameBuf, lowered};
 use super::tree::{NONE, Node};
 use crate::message::Headers;
 use crate::util::ids::RouteIx;
@@ -25,6 +25,16 @@ pub struct Lookup<'a> {
     pub path: &'a str,
     /// The header fields.
     pub headers: &'a dyn HeaderValues,
+}
+
+impl<'a> Lookup<'a> {
+    /// With the SNI in lower case: TLS libraries hand it on as sent.
+    pub(super) fn lowered(&self, buf: &'a mut Option<NameBuf>) -> Lookup<'a> {
+        Lookup {
+            sni: self.sni.map(|sni| lowered(sni, buf)),
+            ..*self
+        }
+    }
 }
 
 /// Access to header values by name.
@@ -63,9 +73,10 @@ pub struct Match {
 impl RouteTable {
     /// The route that comes first in the order among those whose criteria are all satisfied.
     pub fn find(&self, lookup: &Lookup<'_>) -> Option<Match> {
+        let (mut host_buf, mut sni_buf) = (None, None);
+        let lookup = &lookup.lowered(&mut sni_buf);
+        let host = HostName::read(lookup.host, lookup.tls, &mut host_buf);
         let mut search = Search::new(self, lookup);
-        let mut buf = None;
-        let host = HostName::read(lookup.host, lookup.tls, &mut buf);
         self.each_root(&host, |root| search.tree(root));
         search.finish()
     }

@@ -86,22 +86,15 @@ impl Guard {
         self.admits_sni(lookup) && self.headers.iter().all(|test| test.admits(lookup.headers))
     }
 
-    /// On plain HTTP there is no SNI and the criterion counts as satisfied.
+    /// On plain HTTP there is no SNI and the criterion counts as satisfied. The name of the
+    /// look-up is in lower case by now.
     pub(super) fn admits_sni(&self, lookup: &Lookup<'_>) -> bool {
         self.snis.is_empty()
             || !lookup.tls
             || lookup
                 .sni
-                .is_some_and(|sni| self.snis.iter().any(|test| accepts(test, sni)))
+                .is_some_and(|sni| self.snis.iter().any(|test| test.accepts_name(sni)))
     }
-}
-
-/// TLS libraries hand the name on as sent: it may hold capitals.
-fn accepts(test: &HostPattern, sni: &str) -> bool {
-    if sni.bytes().any(|b| b.is_ascii_uppercase()) {
-        return test.accepts_name(&sni.to_ascii_lowercase());
-    }
-    test.accepts_name(sni)
 }
 
 impl HeaderTest {

@@ -11,6 +11,8 @@ use super::issue::Problem;
 /// Longer text is no DNS name (RFC 1035): such a Host satisfies no `hosts` criterion.
 const MAX_NAME: usize = 255;
 
+const BRACKETS: &str = "an IPv6 address is written `[::1]` or `[::1]:8080`";
+
 /// The shape of a configured name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Shape {
@@ -36,6 +38,9 @@ impl HostPattern {
     pub(super) fn host(text: &str) -> Result<Self, Problem> {
         if text.parse::<Ipv6Addr>().is_ok() {
             return Self::name(&format!("[{text}]"));
+        }
+        if text.starts_with('[') && !text.contains(']') {
+            return Err(not_a_name(text, BRACKETS));
         }
         if text.contains('/') {
             return Err(not_a_name(
@@ -115,10 +120,7 @@ fn check_name(text: &str, bare: &str) -> Result<(), Problem> {
         let address = rest.strip_suffix(']').map(str::parse::<Ipv6Addr>);
         return match address {
             Some(Ok(_)) => Ok(()),
-            _ => Err(not_a_name(
-                text,
-                "an IPv6 address is written `[::1]` or `[::1]:8080`",
-            )),
+            _ => Err(not_a_name(text, BRACKETS)),
         };
     }
     if !text.is_ascii() {
@@ -196,7 +198,8 @@ fn split_received(raw: &str) -> (&str, Option<u16>) {
     }
 }
 
-fn lowered<'a>(name: &'a str, buf: &'a mut Option<NameBuf>) -> &'a str {
+/// The name in lower case; nothing for one that is too long.
+pub(super) fn lowered<'a>(name: &'a str, buf: &'a mut Option<NameBuf>) -> &'a str {
     if name.len() > MAX_NAME {
         return "";
     }

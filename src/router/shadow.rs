@@ -19,7 +19,7 @@ use crate::util::ids::RouteIx;
 pub struct Shadow {
     /// The route.
     pub route: RouteIx,
-    /// The routes that take its requests, each once, in the order of its paths.
+    /// The routes that take its requests, in file order.
     pub by: Vec<RouteIx>,
 }
 
@@ -28,7 +28,7 @@ const MAX_COMPARED: usize = 512;
 
 /// The routes of `specs` that can never match. `table` is what they were compiled into.
 pub fn shadowed(specs: &[RouteSpec], table: &RouteTable) -> Vec<Shadow> {
-    let mut reader = Reader::new(table.flavor);
+    let mut reader = Reader::again(table.flavor);
     let criteria = reader.read_all(specs);
     let drafts = rank(specs, &criteria, table.flavor, |host| {
         table.is_contested(host)
@@ -37,7 +37,7 @@ pub fn shadowed(specs: &[RouteSpec], table: &RouteTable) -> Vec<Shadow> {
         table,
         criteria: &criteria,
         drafts: &drafts,
-        regexes: &reader.regexes,
+        regexes: &table.regexes,
     };
     view.shadows(specs.len())
 }
@@ -62,7 +62,9 @@ impl<'v> View<'v> {
             }
         }
         let shadow = |(at, by): (usize, Option<Vec<RouteIx>>)| {
-            by.filter(|by| !by.is_empty()).map(|by| Shadow {
+            let mut by = by.filter(|by| !by.is_empty())?;
+            by.sort_unstable();
+            Some(Shadow {
                 route: at.into(),
                 by,
             })
