@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 /// Deepest nesting of lists and maps; what walks a tree may recurse.
 pub const MAX_DEPTH: usize = 32;
 
@@ -95,6 +97,12 @@ impl Map {
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The entries by value.
+    #[must_use]
+    pub fn into_entries(self) -> Vec<Entry> {
+        self.entries
     }
 
     /// The entries, to be changed in place; keys must stay unique.
@@ -197,6 +205,16 @@ impl Node {
         self.as_map()?.get(key)
     }
 
+    /// Number of values in it, itself included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match &self.value {
+            Value::List(list) => 1 + list.iter().map(Node::count).sum::<usize>(),
+            Value::Map(map) => 1 + map.entries.iter().map(|e| e.node.count()).sum::<usize>(),
+            _ => 1,
+        }
+    }
+
     /// The same value as JSON, without places. Numbers that JSON cannot write become null.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
@@ -214,6 +232,22 @@ impl Node {
                     .map(|e| (e.key.clone(), e.node.to_json()))
                     .collect(),
             ),
+        }
+    }
+}
+
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.value {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(flag) => serializer.serialize_bool(*flag),
+            Value::Int(number) => serializer.serialize_i64(*number),
+            Value::Float(number) => serializer.serialize_f64(*number),
+            Value::String(text) => serializer.serialize_str(text),
+            Value::List(list) => serializer.collect_seq(list),
+            Value::Map(map) => {
+                serializer.collect_map(map.entries.iter().map(|entry| (&entry.key, &entry.node)))
+            }
         }
     }
 }

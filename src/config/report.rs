@@ -3,6 +3,8 @@
 //! Invariant: a report only grows; the file is refused when it holds one error. The same report
 //! goes to the terminal, to logs, and to whoever posted the file.
 
+mod tree;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 

@@ -213,3 +213,34 @@ impl<'n> Gatherer<'_, 'n> {
         }
     }
 }
+
+/// Runs over every entity of the tree, parents first.
+pub(super) fn each_mut(top: &mut Node, known: &Known, run: &mut impl FnMut(Kind, &mut Node, &str)) {
+    for (key, kind) in TABLES {
+        each_in(top, key, kind, "", known, run);
+    }
+}
+
+fn each_in(
+    holder: &mut Node,
+    key: &str,
+    kind: Kind,
+    path: &str,
+    known: &Known,
+    run: &mut impl FnMut(Kind, &mut Node, &str),
+) {
+    let Value::Map(map) = &mut holder.value else {
+        return;
+    };
+    let Some(Value::List(list)) = map.get_mut(key).map(|node| &mut node.value) else {
+        return;
+    };
+    let path = key_path(path, key);
+    for (index, node) in list.iter_mut().enumerate() {
+        let path = format!("{path}[{index}]");
+        run(kind, node, &path);
+        for (key, kind, _) in kind.nested(known) {
+            each_in(node, key, kind, &path, known, run);
+        }
+    }
+}

@@ -3,11 +3,13 @@
 //! Invariant: what is changed keeps the place of what it was made from, so that reports point at
 //! what the author wrote.
 
+use std::collections::HashMap;
+
 use super::known::Known;
-use super::node::{Entry, Map, Node, Pos, Value};
+use super::node::{Entry, Map, Node, Value};
 use super::paths;
 use super::report::{Report, did_you_mean};
-use super::rows::{Kind, TABLES};
+use super::rows::{self, Kind};
 use super::schema::{key_path, texts};
 
 /// Formats that Kong has had.
@@ -16,12 +18,12 @@ const VERSIONS: [&str; 3] = ["1.1", "2.1", "3.0"];
 /// Brings the whole tree to the form of 3.0.
 pub(super) fn normalise(top: &mut Node, known: &Known, report: &mut Report) {
     let old = is_old(top, report);
-    let shared = take_plugin_configs(top);
-    each_entity(top, known, &mut |kind, node, path| match kind {
+    let mut shared = Shared::of(top);
+    rows::each_mut(top, known, &mut |kind, node, path| match kind {
         Kind::Service => expand_url(node),
         Kind::Route if old => migrate_paths(node),
         Kind::Certificate => name_snis(node),
-        Kind::Plugin => share_config(node, path, &shared, report),
+        Kind::Plugin => shared.put_into(node, path, report),
         _ => {}
     });
 }
@@ -63,37 +65,6 @@ fn is_old(top: &Node, report: &mut Report) -> bool {
         );
     }
     matches!(&*version, "1.1" | "2.1")
-}
-
-/// Runs over every entity of the tree, parents first.
-fn each_entity(top: &mut Node, known: &Known, run: &mut impl FnMut(Kind, &mut Node, &str)) {
-    for (key, kind) in TABLES {
-        each_in(top, key, kind, "", known, run);
-    }
-}
-
-fn each_in(
-    holder: &mut Node,
-    key: &str,
-    kind: Kind,
-    path: &str,
-    known: &Known,
-    run: &mut impl FnMut(Kind, &mut Node, &str),
-) {
-    let Value::Map(map) = &mut holder.value else {
-        return;
-    };
-    let Some(Value::List(list)) = map.get_mut(key).map(|node| &mut node.value) else {
-        return;
-    };
-    let path = key_path(path, key);
-    for (index, node) in list.iter_mut().enumerate() {
-        let path = format!("{path}[{index}]");
-        run(kind, node, &path);
-        for (key, kind, _) in kind.nested(known) {
-            each_in(node, key, kind, &path, known, run);
-        }
-    }
 }
 
 fn migrate_paths(route: &mut Node) {
@@ -177,49 +148,65 @@ fn name_snis(certificate: &mut Node) {
     }
 }
 
-/// decK's `_plugin_configs`, taken out of the tree.
-fn take_plugin_configs(top: &mut Node) -> Map {
-    let Value::Map(map) = &mut top.value else {
-        return Map::default();
-    };
-    match map.get("_plugin_configs").map(|node| &node.value) {
-        Some(Value::Map(configs)) => configs.clone(),
-        _ => Map::default(),
-    }
+/// Nodes that shared configurations may add to a file, as for aliases.
+const MAX_SHARED_NODES: usize = 1_000_000;
+
+/// decK's `_plugin_configs`.
+struct Shared {
+    configs: Map,
+    /// What may still be added.
+    budget: usize,
 }
 
-/// A plugin's `_config: name` becomes the shared configuration under its own.
-fn share_config(plugin: &mut Node, path: &str, shared: &Map, report: &mut Report) {
-    let Value::Map(map) = &mut plugin.value else {
-        return;
-    };
-    let Some(entry) = map.remove("_config") else {
-        return;
-    };
-    let path = key_path(path, "_config");
-    let Some(name) = entry.node.as_str() else {
-        report.error(entry.node.at, path, "expected a string");
-        return;
-    };
-    let Some(base) = shared.get(name) else {
-        let issue = report.error(
-            entry.node.at,
-            path,
-            format!("no entry '{name}' in '_plugin_configs'"),
-        );
-        issue.hint = did_you_mean(name, shared.entries().iter().map(|entry| &*entry.key));
-        return;
-    };
-    let mut merged = base.clone();
-    let key_at = entry.key_at;
-    if let Some(own) = map.remove("config") {
-        merge(&mut merged, own.node);
+impl Shared {
+    fn of(top: &Node) -> Self {
+        let configs = match top.get("_plugin_configs").map(|node| &node.value) {
+            Some(Value::Map(configs)) => configs.clone(),
+            _ => Map::default(),
+        };
+        Self {
+            configs,
+            budget: MAX_SHARED_NODES,
+        }
     }
-    map.set(Entry {
-        key: "config".to_owned(),
-        key_at,
-        node: merged,
-    });
+
+    /// A plugin's `_config: name` becomes the shared configuration under its own.
+    fn put_into(&mut self, plugin: &mut Node, path: &str, report: &mut Report) {
+        let Value::Map(map) = &mut plugin.value else {
+            return;
+        };
+        let Some(entry) = map.remove("_config") else {
+            return;
+        };
+        let (at, path) = (entry.node.at, key_path(path, "_config"));
+        let Some(name) = entry.node.as_str() else {
+            report.error(at, path, "expected a string");
+            return;
+        };
+        let Some(base) = self.configs.get(name) else {
+            let issue = report.error(at, path, format!("no entry '{name}' in '_plugin_configs'"));
+            issue.hint = did_you_mean(name, self.configs.entries().iter().map(|e| &*e.key));
+            return;
+        };
+        let Some(left) = self.budget.checked_sub(base.count()) else {
+            report.error(
+                at,
+                path,
+                "the text is too large once its shared configurations are put in",
+            );
+            return;
+        };
+        self.budget = left;
+        let mut merged = base.clone();
+        if let Some(own) = map.remove("config") {
+            merge(&mut merged, own.node);
+        }
+        map.set(Entry {
+            key: "config".to_owned(),
+            key_at: entry.key_at,
+            node: merged,
+        });
+    }
 }
 
 /// Puts a tree over another; maps are joined key by key.
@@ -227,22 +214,26 @@ fn merge(base: &mut Node, over: Node) {
     match (&mut base.value, over.value) {
         (_, Value::Null) => {}
         (Value::Map(into), Value::Map(from)) => {
-            for entry in from.entries() {
-                match into.get_mut(&entry.key) {
-                    Some(old) if old.as_map().is_some() && entry.node.as_map().is_some() => {
-                        merge(old, entry.node.clone());
+            let places = into.entries().iter().enumerate();
+            let places: HashMap<String, usize> = places
+                .map(|(place, entry)| (entry.key.clone(), place))
+                .collect();
+            for entry in from.into_entries() {
+                let old = places
+                    .get(&entry.key)
+                    .and_then(|p| into.entries_mut().get_mut(*p));
+                match old {
+                    Some(old) if old.node.as_map().is_some() && entry.node.as_map().is_some() => {
+                        merge(&mut old.node, entry.node);
                     }
-                    _ => into.set(entry.clone()),
+                    Some(old) => *old = entry,
+                    None => into.entries_mut().push(entry),
                 }
             }
         }
         (value, other) => {
             *value = other;
-            base.at = if over.at == Pos::NOWHERE {
-                base.at
-            } else {
-                over.at
-            };
+            base.at = over.at;
         }
     }
 }

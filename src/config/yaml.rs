@@ -15,6 +15,7 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::json;
 use super::node::{Entry, MAX_DEPTH, Map, Node, Pos, Value};
+use super::scalars;
 
 /// Longest text that is read, in bytes.
 pub const MAX_TEXT: usize = 128 * 1024 * 1024;
@@ -54,7 +55,10 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
 }
 
 fn parse_yaml(text: &str, max_replayed: usize) -> Result<Node, SyntaxError> {
-    serde_saphyr::from_str_with_options(text, options(max_replayed)).map_err(syntax_error)
+    let mut node: Node = serde_saphyr::from_str_with_options(text, options(max_replayed))
+        .map_err(|error| syntax_error(&error))?;
+    scalars::settle(&mut node, text);
+    Ok(node)
 }
 
 fn options(max_replayed: usize) -> serde_saphyr::Options {
@@ -78,6 +82,7 @@ fn options(max_replayed: usize) -> serde_saphyr::Options {
         emit_comments: false,
         duplicate_keys: DuplicateKeyPolicy::Error,
         legacy_octal_numbers: true,
+        strict_booleans: true,
         null_as_string: true,
         with_snippet: false,
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::PassThrough,
@@ -89,7 +94,7 @@ fn pos(location: serde_saphyr::Location) -> Pos {
     Pos::new(narrow(location.line()), narrow(location.column()))
 }
 
-fn syntax_error(error: serde_saphyr::Error) -> SyntaxError {
+fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
     use serde_saphyr::Error;
     use serde_saphyr::budget::BudgetBreach;
     let at = error.location().map_or(Pos::NOWHERE, pos);
@@ -133,42 +138,15 @@ fn without_place(message: &str) -> &str {
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Spanned {
-            value: Raw(mut value),
+            value: Raw(value),
             defined,
             ..
         } = Spanned::<Raw>::deserialize(deserializer)?;
-        if let Value::String(text) = &value
-            && defined.span().byte_len() == Some(text.len() as u64)
-            && let Some(number) = base60(text)
-        {
-            value = number;
-        }
         Ok(Self {
             at: pos(defined),
             value,
         })
     }
-}
-
-/// A number written in base 60, as in `12:30:45`. Only plain scalars get here: a quoted one's
-/// span is longer than its text.
-fn base60(text: &str) -> Option<Value> {
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if !unsigned.contains(':') {
-        return None;
-    }
-    let sign = if text.starts_with('-') { -1 } else { 1 };
-    let mut total: i64 = 0;
-    for (index, part) in unsigned.split(':').enumerate() {
-        let digits = part.replace('_', "");
-        let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        let bounded = index == 0 || (part.len() <= 2 && digits.parse::<u8>().ok()? < 60);
-        if !plain || !bounded || (index == 0 && digits.starts_with('0')) {
-            return None;
-        }
-        total = total.checked_mul(60)?.checked_add(digits.parse().ok()?)?;
-    }
-    Some(Value::Int(sign * total))
 }
 
 /// A value whose own place the surrounding [`Spanned`] knows.

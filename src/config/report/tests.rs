@@ -90,3 +90,30 @@ fn near_names_are_found_and_far_ones_are_not() {
     assert_eq!(nearest("", names), None);
     assert_eq!(nearest("x", ["y"]), None);
 }
+
+#[test]
+fn kongs_tree_of_errors() {
+    let mut report = Report::new("x", "");
+    for (path, message) in [
+        ("services[1].port", "expected an integer"),
+        ("services[1]", "must have one"),
+        ("services[1].routes[0].paths[2]", "bad"),
+        ("services[1].routes[0].headers[\"a b\"].x", "odd"),
+        ("plugins[0].config", "missing"),
+        ("plugins[0].config.minute", "low"),
+        ("plugins[0].name", "one"),
+        ("plugins[0].name", "two"),
+    ] {
+        report.error(Pos::NOWHERE, path, message);
+    }
+    let expected = json!({
+        "services": [null, {
+            "port": "expected an integer",
+            "@entity": ["must have one"],
+            "routes": [{"paths": [null, null, {"@entity": ["bad"]}], "headers": {"a b": {"x": "odd"}}}],
+        }],
+        "plugins": [{"config": {"@entity": ["missing"], "minute": "low"}, "name": ["one", "two"]}],
+    });
+    assert_eq!(report.fields_json(), expected);
+    assert_eq!(Report::default().fields_json(), json!({}));
+}

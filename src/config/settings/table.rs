@@ -19,6 +19,8 @@ pub struct Setting {
     pub kong: bool,
     /// Other variables that are read when nobody says anything.
     pub also: &'static [&'static str],
+    /// Not to be shown.
+    pub secret: bool,
     /// Reads a text into the settings; an error's second line is a hint.
     pub set: fn(&mut Settings, &str) -> Result<(), String>,
 }
@@ -36,6 +38,7 @@ const fn ours(
         doc,
         kong: false,
         also: &[],
+        secret: false,
         set,
     }
 }
@@ -53,6 +56,7 @@ const fn kongs(
         doc,
         kong: true,
         also: &[],
+        secret: false,
         set,
     }
 }
@@ -153,6 +157,7 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         also: &["CONSUL_HTTP_TOKEN"],
+        secret: true,
         ..ours(
             "consul_token",
             "",
@@ -302,7 +307,12 @@ const SECTION_FIELDS: [Field; SETTINGS.len()] = {
     let mut fields = [field("", SETTING_VALUE); SETTINGS.len()];
     let mut index = 0;
     while index < SETTINGS.len() {
-        fields[index] = field(SETTINGS[index].name, SETTING_VALUE).doc(SETTINGS[index].doc);
+        let described = field(SETTINGS[index].name, SETTING_VALUE).doc(SETTINGS[index].doc);
+        fields[index] = if SETTINGS[index].secret {
+            described.secret()
+        } else {
+            described
+        };
         index += 1;
     }
     fields

@@ -420,3 +420,35 @@ fn the_gateway_section_becomes_a_layer() {
         ]
     );
 }
+
+#[test]
+fn a_file_is_shown_without_its_secrets() {
+    let text = "
+_format_version: '2.1'
+_ignore: [{secret: s3cret}]
+_plugin_configs: {x: {secret: s3cret, minute: 1}}
+gateway: {consul_token: s3cret, workers: 2}
+consumers:
+- username: a
+  keyauth_credentials: [{key: s3cret}, {key: '{vault://env/K}'}]
+  basicauth_credentials: [{username: u, password: s3cret}]
+  plugins: [{name: rate-limiting, _config: x}]
+certificates: [{cert: C, key: s3cret}]
+";
+    let shown = masked(text, &known()).unwrap();
+    let yaml = serde_yaml::to_string(&shown).unwrap();
+    assert!(!yaml.contains("s3cret"), "{yaml}");
+    for kept in [
+        "{vault://env/K}",
+        "username: u",
+        "minute: 1",
+        "workers: 2",
+        "_format_version: '3.0'",
+    ] {
+        assert!(yaml.contains(kept), "{kept}\n{yaml}");
+    }
+    assert!(
+        yaml.find("consumers:") < yaml.find("certificates:"),
+        "{yaml}"
+    );
+}

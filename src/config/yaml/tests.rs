@@ -26,6 +26,23 @@ fn scalars_are_read_as_yaml_1_1() {
     assert_eq!(field("12:30:45"), Value::Int(45045));
     assert_eq!(field("'12:30:45'"), Value::String("12:30:45".into()));
     assert_eq!(field("\"12:30\""), Value::String("12:30".into()));
+    assert_eq!(field("01:99.5"), Value::Float(159.5));
+    assert_eq!(field("!!str 12:30"), Value::String("12:30".into()));
+    assert_eq!(field("!!str yes"), Value::String("yes".into()));
+    assert_eq!(field("|-\n  yes"), Value::String("yes".into()));
+    assert_eq!(
+        field("'ä' # x\ny: {a: ä, b: yes}"),
+        Value::String("ä".into())
+    );
+    let late = parse("a: [ä, on, 'on', \"on\", &x off, *x]")
+        .unwrap()
+        .to_json();
+    assert_eq!(
+        late,
+        serde_json::json!({"a": ["ä", true, "on", "on", false, false]})
+    );
+    assert_eq!(field("y"), Value::String("y".into()));
+    assert_eq!(field("08"), Value::Float(8.0));
     assert_eq!(field("host:80"), Value::String("host:80".into()));
     assert_eq!(field("::1"), Value::String("::1".into()));
     assert_eq!(field("3.0"), Value::Float(3.0));
