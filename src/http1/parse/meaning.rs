@@ -11,6 +11,7 @@ use crate::message::{Framing, Headers, Known, RequestHead, ResponseHead, Version
 #[derive(Default)]
 struct Facts<'a> {
     host: Option<&'a [u8]>,
+    hosts: u32,
     length: Option<u64>,
     codings: Option<Codings>,
     connection: Connection,
@@ -38,7 +39,7 @@ struct Connection {
 /// Sets what the fields of a request mean.
 pub fn request(head: &mut RequestHead) -> Result<(), ParseError> {
     let facts = Facts::of(&head.headers)?;
-    check_host(head, facts.host)?;
+    check_host(head, &facts)?;
     let framing = facts.framing(head.version)?.unwrap_or(Framing::None);
     let modern = head.version == Version::Http11;
     let upgrade_websocket = modern
@@ -100,7 +101,10 @@ impl<'a> Facts<'a> {
         let mut facts = Facts::default();
         for (known, _, value) in headers.iter_known() {
             match known {
-                Known::Host => facts.host(value)?,
+                Known::Host => {
+                    facts.host = Some(value);
+                    facts.hosts += 1;
+                }
                 Known::ContentLength => facts.length(value)?,
                 Known::TransferEncoding => facts.codings.get_or_insert_default().add(value)?,
                 Known::Connection => facts.connection.add(value)?,
@@ -113,13 +117,6 @@ impl<'a> Facts<'a> {
             }
         }
         Ok(facts)
-    }
-
-    fn host(&mut self, value: &'a [u8]) -> Result<(), ParseError> {
-        match self.host.replace(value) {
-            Some(_) => Err(ParseError::HostRepeated),
-            None => Ok(()),
-        }
     }
 
     fn length(&mut self, value: &[u8]) -> Result<(), ParseError> {
@@ -241,10 +238,13 @@ fn lists(value: &[u8], element: &[u8]) -> bool {
 /// One valid `Host` in HTTP/1.1, at most one in HTTP/1.0; the target's authority may not differ
 /// from it. An empty one says that the target has no authority (RFC 9112 §3.2), which is possible
 /// for `OPTIONS *` only and was never forbidden in HTTP/1.0.
-fn check_host(head: &RequestHead, host: Option<&[u8]>) -> Result<(), ParseError> {
+fn check_host(head: &RequestHead, facts: &Facts<'_>) -> Result<(), ParseError> {
     let modern = head.version == Version::Http11;
     let target = head.target.of(&head.headers.raw);
-    let Some(host) = host else {
+    if facts.hosts > 1 {
+        return Err(ParseError::HostRepeated);
+    }
+    let Some(host) = facts.host else {
         return if modern {
             Err(ParseError::HostMissing)
         } else {
