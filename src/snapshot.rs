@@ -1,1 +1,142 @@
-//! A checked configuration compiled into what requests use (floor 4).
+//! A checked configuration compiled into what requests use: immutable, indices for pointers
+//! (floor 4).
+//!
+//! Must not know: the plugins (their table is handed in), tokio.
+
+pub mod cell;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::identity::Identity;
+use crate::message::Entity;
+use crate::plugin::Plan;
+use crate::router::{PathHandling, RouteTable};
+use crate::telemetry::RouteMetrics;
+use crate::tls::{CertTable, ClientTls};
+use crate::upstream::Cluster;
+use crate::util::ids::{RouteIx, ServiceIx};
+
+/// Everything that requests of one generation use.
+pub struct Snapshot {
+    /// Grows by one with each configuration that goes live; the first is 1.
+    pub generation: u64,
+    /// Hash of the configuration's text, 32 hex digits.
+    pub hash: String,
+    /// Routes, in the file's order.
+    pub routes: Vec<Route>,
+    /// Services, in the file's order.
+    pub services: Vec<Service>,
+    /// Upstream entities, in the file's order.
+    pub upstreams: Vec<Upstream>,
+    /// Consumers.
+    pub identity: Identity,
+    /// Every plugin instance, for views.
+    pub plugins: Vec<Entity>,
+    /// The index over the routes.
+    pub table: RouteTable,
+    /// The chain of requests that match no route: global plugins.
+    pub global: Plan,
+    /// Counts requests that match no route.
+    pub unrouted: Arc<RouteMetrics>,
+    /// One per distinct upstream or host; services point in here.
+    pub clusters: Vec<Arc<Cluster>>,
+    /// Certificates by server name.
+    pub certs: Arc<CertTable>,
+    /// The configuration with its secrets masked, for `GET /config`.
+    pub masked: String,
+}
+
+/// A route, compiled.
+pub struct Route {
+    /// As logs and views show it.
+    pub entity: Entity,
+    /// Its service; without one only plugins can answer.
+    pub service: Option<ServiceIx>,
+    /// Protocols that it accepts.
+    pub protocols: Protocols,
+    /// Status for plain requests to an https-only route: 426, 301, 302, 307, 308.
+    pub https_redirect: u16,
+    /// The matched prefix is cut from the path.
+    pub strip_path: bool,
+    /// The client's `Host` goes upstream.
+    pub preserve_host: bool,
+    /// How service path and rest are joined, under the router's flavor.
+    pub path_handling: PathHandling,
+    /// Its chain of plugins.
+    pub plan: Plan,
+    /// Its counters.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+/// The protocols of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the protocol of that name")]
+pub struct Protocols {
+    pub http: bool,
+    pub https: bool,
+    pub grpc: bool,
+    pub grpcs: bool,
+}
+
+/// A service, compiled.
+pub struct Service {
+    /// As logs and views show it.
+    pub entity: Entity,
+    /// `https` or `grpcs`: TLS settings and the index of their identity in pool keys.
+    pub tls: Option<(ClientTls, u32)>,
+    /// HTTP/2 goes upstream: grpc, grpcs, or `http2: true`.
+    pub http2: bool,
+    /// The service itself speaks gRPC.
+    pub grpc: bool,
+    /// Host as configured: an address, a DNS name or an upstream's name.
+    pub host: String,
+    /// Port as configured.
+    pub port: u16,
+    /// Path that every request is joined to; `/` where none is configured.
+    pub path: String,
+    /// Attempts beyond the first.
+    pub retries: u32,
+    /// Time for connecting, TLS included.
+    pub connect_timeout: Duration,
+    /// Longest pause between two writes.
+    pub write_timeout: Duration,
+    /// Longest pause between two reads.
+    pub read_timeout: Duration,
+    /// Position of its cluster in [`Snapshot::clusters`].
+    pub cluster: usize,
+    /// The upstream entity behind it, if one is.
+    pub upstream: Option<usize>,
+}
+
+/// An upstream entity, compiled.
+pub struct Upstream {
+    /// As views show it.
+    pub entity: Entity,
+    /// `Host` to send, where the entity says one.
+    pub host_header: Option<String>,
+    /// Position of its cluster in [`Snapshot::clusters`].
+    pub cluster: usize,
+    /// Its targets, as views show them.
+    pub targets: Vec<Entity>,
+}
+
+impl Snapshot {
+    /// The route at that index.
+    pub fn route(&self, ix: RouteIx) -> Option<&Route> {
+        self.routes.get(ix.ix())
+    }
+
+    /// The service of a route.
+    pub fn service_of(&self, route: &Route) -> Option<&Service> {
+        route.service.and_then(|ix| self.services.get(ix.ix()))
+    }
+
+    /// `Host` that an upstream entity prescribes for a service.
+    pub fn host_header(&self, service: &Service) -> Option<&str> {
+        self.upstreams
+            .get(service.upstream?)?
+            .host_header
+            .as_deref()
+    }
+}

@@ -1,1 +1,14 @@
-//! Clusters, endpoints, balancers and pools (floor 3).
+//! Where requests go: clusters, endpoints, balancers, connections (floor 3).
+//!
+//! Must not know: routes, plugins, where endpoints come from.
+
+pub mod balance;
+pub mod cluster;
+pub mod connect;
+pub mod error;
+pub mod pool;
+
+pub use balance::Balancer;
+pub use cluster::{Cluster, ClusterKey, Endpoint, EndpointSet, EndpointSpec, Resolution};
+pub use error::{UpstreamError, UpstreamErrorKind};
+pub use pool::{Pool, PoolKey, Reused};

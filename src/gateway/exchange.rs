@@ -1,0 +1,757 @@
+//! One request and its answer: the steps, without any IO.
+//!
+//! Both drivers call these in the same order: `begin`, `find_route`, `admit`, `gate`, then per
+//! attempt `attempt` and `upstream_head` or `upstream_failed`, then `outcome`, `respond`, and
+//! `end`, which writes the log whatever happened before. An exchange is reused; `begin` forgets
+//! the one before.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::error::ProxyError;
+use super::live::{Live, Worker};
+use super::rewrite::{self, Times, Upward};
+use crate::message::{
+    ConnInfo, Framing, Known, Latencies, Origin, Record, Reply, RequestBody, RequestHead,
+    ResponseHead, Try, Version,
+};
+use crate::plugin::{
+    BodyCx, Choices, Facts, Outcome, OutcomeCx, Place, RequestCx, ResponseCx, Wishes,
+};
+use crate::router::{Lookup, UpstreamPath};
+use crate::snapshot::{Route, Service, Snapshot};
+use crate::telemetry::Sample;
+use crate::upstream::{Endpoint, PoolKey, Resolution, UpstreamError};
+use crate::util::clock;
+use crate::util::ids::RouteIx;
+
+/// One request and its answer.
+pub struct Exchange {
+    /// What the client asks.
+    pub request: RequestHead,
+    /// What the client is told.
+    pub response: ResponseHead,
+    /// What is known of the request.
+    pub facts: Facts,
+    /// Bytes received from the client: head and body.
+    pub bytes_in: u64,
+    /// Bytes sent to the client: head and body.
+    pub bytes_out: u64,
+    /// Bytes of the response body among them.
+    pub body_out: u64,
+    /// Protocol version of the upstream's answer, as `Via` writes it.
+    pub upstream_version: &'static str,
+    choices: Choices,
+    live: Option<Rc<Live>>,
+    route: Option<RouteIx>,
+    prefix_len: usize,
+    origin: Origin,
+    tries: Vec<Try>,
+    upstream_uri: String,
+    endpoint: Option<Arc<Endpoint>>,
+    outcome_due: bool,
+    gated: Option<Instant>,
+    handed_over: Option<Instant>,
+    head_in: Option<Instant>,
+    status: u16,
+    running: bool,
+}
+
+impl Default for Exchange {
+    fn default() -> Exchange {
+        Exchange {
+            request: RequestHead::default(),
+            response: ResponseHead::default(),
+            facts: Facts::default(),
+            bytes_in: 0,
+            bytes_out: 0,
+            body_out: 0,
+            upstream_version: "1.1",
+            choices: Choices::default(),
+            live: None,
+            route: None,
+            prefix_len: 0,
+            origin: ProxyError::Internal.origin(),
+            tries: Vec::new(),
+            upstream_uri: String::new(),
+            endpoint: None,
+            outcome_due: false,
+            gated: None,
+            handed_over: None,
+            head_in: None,
+            status: 0,
+            running: false,
+        }
+    }
+}
+
+/// Where one attempt goes.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// What a connection must agree in.
+    pub key: PoolKey,
+    /// TLS server name; `None` for plain text.
+    pub server_name: Option<Box<str>>,
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+}
+
+impl Exchange {
+    /// Forgets the last request; keeps the memory.
+    pub fn clear(&mut self) {
+        self.request.clear();
+        self.response.clear();
+        self.facts.clear();
+        self.live = None;
+        self.route = None;
+        self.prefix_len = 0;
+        self.tries.clear();
+        self.upstream_uri.clear();
+        (self.bytes_in, self.bytes_out, self.body_out) = (0, 0, 0);
+        (self.gated, self.handed_over, self.head_in) = (None, None, None);
+        self.status = 0;
+    }
+
+    /// A head is complete: the clock starts, the client's address is known, the path is
+    /// normalised. From here on `end` writes the log.
+    pub fn begin(&mut self, worker: &Worker, conn: &ConnInfo) -> Result<(), ProxyError> {
+        self.running = true;
+        self.upstream_version = "1.1";
+        self.origin = ProxyError::Internal.origin();
+        self.facts.started = Instant::now();
+        self.facts.started_ms = clock::unix_ms();
+        self.facts.request_id = worker.request_id();
+        self.facts.client_ip = client_ip(worker, conn, &self.request);
+        let live = worker.live().ok_or(ProxyError::Internal)?;
+        self.choices.reset(&live.snapshot.global);
+        self.live = Some(live);
+        if self.request.method() == "CONNECT" {
+            return Err(ProxyError::MethodNotAllowed);
+        }
+        rewrite::clean_request(&mut self.request, conn.trusted);
+        self.normalise_path()
+    }
+
+    fn normalise_path(&mut self) -> Result<(), ProxyError> {
+        let path = crate::message::uri::normalise(self.request.raw_path().as_bytes());
+        let path = match path.map_err(|_| ProxyError::BadPath)? {
+            std::borrow::Cow::Borrowed(_) => None,
+            std::borrow::Cow::Owned(path) => Some(path),
+        };
+        self.request.set_path(path);
+        Ok(())
+    }
+
+    /// Finds the route.
+    pub fn find_route(&mut self, conn: &ConnInfo) -> Result<(), ProxyError> {
+        let live = self.live()?;
+        let found = live.snapshot.table.find(&Lookup {
+            method: self.request.method(),
+            host: self.request.host(),
+            tls: conn.tls.is_some(),
+            sni: conn.sni(),
+            path: self.request.path(),
+            headers: &self.request.headers,
+        });
+        let found = found.ok_or(ProxyError::NoRoute)?;
+        let route = live
+            .snapshot
+            .route(found.route)
+            .ok_or(ProxyError::Internal)?;
+        self.choices.reset(&route.plan);
+        self.route = Some(found.route);
+        self.prefix_len = found.prefix_len;
+        self.facts.captures = found.captures;
+        Ok(())
+    }
+
+    /// Whether the request keeps to the route's protocols (before any plugin).
+    pub fn check_protocol(&self, conn: &ConnInfo) -> Option<Reply> {
+        let live = self.live.as_ref()?;
+        let route = live.snapshot.route(self.route?)?;
+        super::protocol::check(route, &self.request, conn)
+    }
+
+    /// The request phase of the route's plugins; an answer if one gave it.
+    pub async fn admit(
+        &mut self,
+        conn: &ConnInfo,
+        body: &mut dyn RequestBody,
+    ) -> Result<Option<Reply>, ProxyError> {
+        let live = self.live()?;
+        let Some(route) = self.route.and_then(|ix| live.snapshot.route(ix)) else {
+            return Ok(None);
+        };
+        let place = place(&live.snapshot, Some(route));
+        let mut cx = RequestCx::new(
+            &mut self.request,
+            conn,
+            &mut self.facts,
+            &live.snapshot.identity,
+            place,
+            body,
+        );
+        let answer = route.plan.run_request(&mut cx, &mut self.choices).await;
+        Ok(answer.map(|(reply, name)| {
+            self.origin = Origin::Plugin(name);
+            reply
+        }))
+    }
+
+    /// The gates before the upstream; an answer if one refused. Without a service: the error.
+    pub async fn gate(
+        &mut self,
+        conn: &ConnInfo,
+        body: &mut dyn RequestBody,
+    ) -> Result<Option<Reply>, ProxyError> {
+        let live = self.live()?;
+        let route = self
+            .route
+            .and_then(|ix| live.snapshot.route(ix))
+            .ok_or(ProxyError::NoRoute)?;
+        let service = live
+            .snapshot
+            .service_of(route)
+            .ok_or(ProxyError::NoService)?;
+        self.compute_uri(route, service);
+        if !route.plan.has_gates() {
+            self.outcome_due = route.plan.hears_outcome();
+            return Ok(None);
+        }
+        let place = place(&live.snapshot, Some(route));
+        let mut cx = RequestCx::new(
+            &mut self.request,
+            conn,
+            &mut self.facts,
+            &live.snapshot.identity,
+            place,
+            body,
+        );
+        let answer = route
+            .plan
+            .run_before_upstream(&mut cx, &mut self.choices)
+            .await;
+        self.outcome_due = answer.is_none() && route.plan.hears_outcome();
+        self.gated = self.outcome_due.then(Instant::now);
+        Ok(answer.map(|(reply, name)| {
+            self.origin = Origin::Plugin(name);
+            reply
+        }))
+    }
+
+    /// Path and query as they go upstream.
+    fn compute_uri(&mut self, route: &Route, service: &Service) {
+        self.upstream_uri.clear();
+        let given = self.facts.upstream_path.as_deref();
+        match given {
+            Some(path) => self.upstream_uri.push_str(path),
+            None => {
+                let mut uri = std::mem::take(&mut self.upstream_uri).into_bytes();
+                joining(route, service).write(&mut uri, self.request.path(), self.prefix_len);
+                self.upstream_uri = String::from_utf8(uri).unwrap_or_default();
+            }
+        }
+        if !given.is_some_and(|path| path.contains('?')) {
+            self.upstream_uri.push_str(self.request.query());
+        }
+    }
+
+    /// One attempt begins: an endpoint that has not failed this request, if there is one.
+    pub fn attempt(&mut self) -> Result<Target, ProxyError> {
+        let began = Instant::now();
+        let live = self.live()?;
+        let service = self.service(&live.snapshot).ok_or(ProxyError::NoService)?;
+        let tries = &self.tries;
+        let tried = |endpoint: &Endpoint| tries.iter().any(|t| t.address == endpoint.address);
+        let picked = live.balancer(service.cluster, |balancer| {
+            let resolution = balancer.endpoints().resolution;
+            balancer.pick(tried).ok_or(match resolution {
+                Resolution::NotFound => ProxyError::NameNotFound,
+                Resolution::Failed | Resolution::Pending => ProxyError::NameFailed,
+                Resolution::Known => ProxyError::NoPeer,
+            })
+        });
+        let endpoint = picked.ok_or(ProxyError::Internal)??;
+        self.handed_over.get_or_insert(began);
+        self.tries.push(Try {
+            address: endpoint.address,
+            failed: None,
+            status: None,
+            started_ms: clock::unix_ms(),
+            balancer_ns: began.elapsed().as_nanos() as u64,
+        });
+        endpoint.begin();
+        self.endpoint = Some(endpoint.clone());
+        let tls = service.tls.as_ref().map(|(_, identity)| *identity);
+        let server_name = tls.map(|_| {
+            let mut host = String::new();
+            self.push_host(&mut host, &endpoint);
+            rewrite::without_port(&host).trim_matches(['[', ']']).into()
+        });
+        Ok(Target {
+            key: PoolKey {
+                address: endpoint.address,
+                tls,
+            },
+            server_name,
+            endpoint,
+        })
+    }
+
+    /// A stale kept connection is tried again at the same endpoint: not an attempt of its own.
+    pub fn forget_attempt(&mut self) {
+        self.tries.pop();
+        if let Some(endpoint) = self.endpoint.take() {
+            endpoint.end(false);
+        }
+    }
+
+    /// The cluster to wait for when its first resolution is still open.
+    pub fn pending_cluster(&self) -> Option<Arc<crate::upstream::Cluster>> {
+        let live = self.live.as_ref()?;
+        let service = self.service(&live.snapshot)?;
+        let cluster = live.snapshot.clusters.get(service.cluster)?;
+        (cluster.endpoints().resolution == Resolution::Pending).then(|| cluster.clone())
+    }
+
+    /// The request as the upstream is told it, all but the request line and `Host`.
+    pub fn upward<'a>(
+        &'a self,
+        worker: &'a Worker,
+        conn: &'a ConnInfo,
+        framing: Framing,
+        new_length: bool,
+    ) -> Upward<'a> {
+        Upward {
+            head: &self.request,
+            conn,
+            facts: &self.facts,
+            policy: &worker.policy,
+            prefix: self.stripped_prefix(),
+            framing,
+            new_length,
+        }
+    }
+
+    fn stripped_prefix(&self) -> Option<&str> {
+        let live = self.live.as_ref()?;
+        let route = live.snapshot.route(self.route?)?;
+        let service = live.snapshot.service_of(route)?;
+        joining(route, service).forwarded_prefix(self.request.path(), self.prefix_len)
+    }
+
+    /// Path and query as they go upstream.
+    pub fn upstream_uri(&self) -> &str {
+        &self.upstream_uri
+    }
+
+    /// The method as it goes upstream.
+    pub fn upstream_method(&self) -> &str {
+        self.facts
+            .upstream_method
+            .as_deref()
+            .unwrap_or(self.request.method())
+    }
+
+    /// `Host` for an endpoint (Kong: preserve_host, else host_header, else the target's host).
+    pub fn push_host(&self, out: &mut String, endpoint: &Endpoint) {
+        let Some(live) = &self.live else { return };
+        let Some(route) = self.route.and_then(|ix| live.snapshot.route(ix)) else {
+            return;
+        };
+        if route.preserve_host && !self.request.host().is_empty() {
+            out.push_str(self.request.host());
+            return;
+        }
+        let Some(service) = live.snapshot.service_of(route) else {
+            return;
+        };
+        let prescribed = live.snapshot.host_header(service);
+        let host = prescribed.unwrap_or(&endpoint.host);
+        if prescribed.is_none() && host.contains(':') {
+            out.push('[');
+            out.push_str(host);
+            out.push(']');
+        } else {
+            out.push_str(host);
+        }
+        let port = endpoint.address.port();
+        let usual = if service.tls.is_some() { 443 } else { 80 };
+        let has_port = rewrite::without_port(host) != host && prescribed.is_some();
+        if port != usual && !has_port {
+            let mut digits = rewrite::PortText::default();
+            out.push(':');
+            out.push_str(std::str::from_utf8(digits.write(port)).unwrap_or_default());
+        }
+    }
+
+    /// A final response head is in `response`.
+    pub fn upstream_head(&mut self) {
+        self.head_in = Some(Instant::now());
+        self.origin = Origin::Upstream;
+        if let Some(last) = self.tries.last_mut() {
+            last.status = Some(self.response.status);
+        }
+    }
+
+    /// An attempt failed before a response head.
+    pub fn upstream_failed(&mut self, error: UpstreamError) {
+        if let Some(last) = self.tries.last_mut() {
+            last.failed = Some(error.kind.label());
+            last.status = Some(if error.kind.is_timeout() { 504 } else { 502 });
+        }
+        if let Some(endpoint) = self.endpoint.take() {
+            endpoint.end(true);
+        }
+    }
+
+    /// Whether one more attempt is allowed by count and kind.
+    pub fn may_retry(&self, error: ProxyError) -> bool {
+        let Some(live) = &self.live else { return false };
+        let retries = self
+            .service(&live.snapshot)
+            .map_or(0, |service| service.retries);
+        let idempotent = super::error::is_idempotent(self.upstream_method());
+        self.tries.len() <= retries as usize && error.retry(idempotent)
+    }
+
+    /// Tells the plugins how it ended, once; an answer to give instead.
+    pub fn outcome(&mut self, outcome: Outcome, replaceable: bool) -> Option<Reply> {
+        if !std::mem::take(&mut self.outcome_due) {
+            return None;
+        }
+        let live = self.live.clone()?;
+        let route = live.snapshot.route(self.route?)?;
+        let elapsed = self.gated.map(|gated| gated.elapsed()).unwrap_or_default();
+        let place = place(&live.snapshot, Some(route));
+        let mut cx = OutcomeCx::new(outcome, elapsed, &mut self.facts, place, replaceable);
+        let (reply, name) = route.plan.run_outcome(&mut cx, &mut self.choices)?;
+        self.origin = Origin::Plugin(name);
+        Some(reply)
+    }
+
+    /// Puts an answer of our own into `response`; the caller sends its body.
+    pub fn answer(&mut self, reply: &Reply) {
+        self.response.clear();
+        self.response.status = reply.status;
+        for (name, value) in &reply.headers {
+            self.response.headers.append(name, value.as_bytes());
+        }
+        if let Some(content_type) = reply.content_type() {
+            self.response.headers.append("Content-Type", content_type);
+        }
+        if self.answers_grpc() {
+            self.answer_grpc(reply);
+        }
+    }
+
+    /// gRPC clients look at grpc-status alone and want HTTP 200 (contract).
+    fn answer_grpc(&mut self, reply: &Reply) {
+        let mut digits = rewrite::PortText::default();
+        self.response.status = 200;
+        let headers = &mut self.response.headers;
+        headers.set("Content-Type", "application/grpc");
+        headers.set("grpc-status", digits.write(reply.grpc_code()));
+        headers.set("grpc-message", grpc_escape(reply.words()));
+    }
+
+    /// Whether an answer of our own takes gRPC's form.
+    pub fn answers_grpc(&self) -> bool {
+        self.request.version == Version::Http2 && self.request.is_grpc()
+    }
+
+    /// Who answers.
+    pub fn set_origin(&mut self, origin: Origin) {
+        self.origin = origin;
+    }
+
+    /// The response phase of all plugins, then the gateway's own fields. The head is then as the
+    /// client gets it, framing left aside.
+    pub fn respond(&mut self, worker: &Worker, conn: &ConnInfo) -> Wishes {
+        let Some(live) = self.live.clone() else {
+            return Wishes::default();
+        };
+        let route = self.route.and_then(|ix| live.snapshot.route(ix));
+        let plan = route.map_or(&live.snapshot.global, |route| &route.plan);
+        let mut cx = ResponseCx::new(
+            &mut self.response,
+            &self.request,
+            conn,
+            &mut self.facts,
+            &live.snapshot.identity,
+            place(&live.snapshot, route),
+            self.origin,
+        );
+        let wishes = plan.run_response(&mut cx, &mut self.choices);
+        self.status = self.response.status;
+        let times = self.times();
+        rewrite::finish_response(self, &worker.policy, &times);
+        wishes
+    }
+
+    fn times(&self) -> Times {
+        let now = self.head_in.unwrap_or_else(Instant::now);
+        let hand = self.handed_over;
+        Times {
+            handed_over: hand.is_some(),
+            gateway_ms: millis(hand.unwrap_or(now) - self.facts.started),
+            upstream_ms: hand.map(|hand| millis(now - hand)),
+            upstream_status: self.tries.last().and_then(|last| last.status),
+        }
+    }
+
+    /// Hands a body that is held back to the plugins that asked for it; afterwards `body` and the
+    /// head are what the client gets.
+    pub async fn hand_body(&mut self, worker: &Worker, wishes: &Wishes, body: &mut Vec<u8>) {
+        let answer = self.run_body(wishes, body, true).await;
+        if let Some((reply, name)) = answer {
+            self.origin = Origin::Plugin(name);
+            self.answer(&reply);
+            *body = reply.render(self.facts.request_id.as_str()).to_vec();
+            self.status = self.response.status;
+            let times = self.times();
+            rewrite::finish_response(self, &worker.policy, &times);
+        }
+    }
+
+    /// Hands the copy of a body that has left to the plugins that asked for one.
+    pub async fn hand_copy(&mut self, wishes: &Wishes, body: &mut Vec<u8>) {
+        self.run_body(wishes, body, false).await;
+    }
+
+    async fn run_body(
+        &mut self,
+        wishes: &Wishes,
+        body: &mut Vec<u8>,
+        held: bool,
+    ) -> Option<(Reply, &'static str)> {
+        let live = self.live.clone()?;
+        let route = self.route.and_then(|ix| live.snapshot.route(ix));
+        let plan = route.map_or(&live.snapshot.global, |route| &route.plan);
+        let place = place(&live.snapshot, route);
+        let (response, facts) = (&mut self.response, &mut self.facts);
+        let mut cx = BodyCx {
+            body,
+            response,
+            facts,
+            place,
+        };
+        if held {
+            plan.run_collected(wishes, &mut cx, &mut self.choices).await
+        } else {
+            plan.run_copied(wishes, &mut cx, &mut self.choices).await;
+            None
+        }
+    }
+
+    /// The client left before the answer was complete.
+    pub fn client_gone(&mut self) {
+        self.status = 499;
+        self.origin = ProxyError::ClientGone.origin();
+    }
+
+    /// The exchange is over, however it went: plugins that still wait hear of it, the endpoint is
+    /// released, metrics, log phase and access log are written. Once per `begin`.
+    pub fn end(&mut self, worker: &Worker, conn: &ConnInfo) {
+        if !std::mem::take(&mut self.running) {
+            return;
+        }
+        self.outcome(Outcome::Abandoned, false);
+        if let Some(endpoint) = self.endpoint.take() {
+            endpoint.end(false);
+        }
+        let Some(live) = self.live.take() else { return };
+        let route = self.route.and_then(|ix| live.snapshot.route(ix));
+        let plan = route.map_or(&live.snapshot.global, |route| &route.plan);
+        worker.metrics.requests.inc();
+        self.measure(worker, &live.snapshot, route);
+        if plan.has_log() || worker.access.is_some() {
+            let mut choices = std::mem::take(&mut self.choices);
+            let record = self.record(&live.snapshot, route, conn);
+            plan.run_log(&record, self.facts.consumer, &mut choices);
+            if let Some(access) = &worker.access {
+                access.write(&record);
+            }
+            self.choices = choices;
+        }
+    }
+
+    fn measure(&self, worker: &Worker, snapshot: &Snapshot, route: Option<&Route>) {
+        let metrics = route.map_or(&snapshot.unrouted, |route| &route.metrics);
+        let total = self.facts.started.elapsed();
+        let upstream = self
+            .head_in
+            .zip(self.handed_over)
+            .map(|(head, hand)| head - hand);
+        metrics.observe(
+            worker.ix,
+            &Sample {
+                method: self.request.method(),
+                status: self.status,
+                source: self.origin.label(),
+                total,
+                upstream,
+                gateway: self
+                    .handed_over
+                    .map_or(total, |hand| hand - self.facts.started),
+                bytes_in: self.bytes_in,
+                bytes_out: self.bytes_out,
+            },
+        );
+    }
+
+    fn record<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        route: Option<&'a Route>,
+        conn: &'a ConnInfo,
+    ) -> Record<'a> {
+        let times = self.times();
+        let consumer = self
+            .facts
+            .consumer
+            .and_then(|ix| snapshot.identity.consumer(ix));
+        let place = place(snapshot, route);
+        Record {
+            request: &self.request,
+            response: &self.response,
+            status: self.status,
+            conn,
+            client_ip: self.facts.client_ip,
+            request_id: self.facts.request_id.as_str(),
+            started_ms: self.facts.started_ms,
+            latencies: Latencies {
+                request: millis(self.facts.started.elapsed()),
+                gateway: times.gateway_ms,
+                upstream: self.head_in.and(times.upstream_ms),
+                receive: self.head_in.map_or(0, |head| millis(head.elapsed())),
+            },
+            request_size: self.bytes_in,
+            response_size: self.bytes_out,
+            body_size: self.body_out,
+            tries: &self.tries,
+            upstream_uri: &self.upstream_uri,
+            route: place.route,
+            service: place.service,
+            consumer: consumer.map(|consumer| &consumer.entity),
+            credential_id: self
+                .facts
+                .credential
+                .as_ref()
+                .map(|found| found.id.as_str()),
+            origin: self.origin,
+            correlation_id: self.facts.correlation_id.as_deref(),
+        }
+    }
+
+    /// The service of the matched route.
+    pub fn service<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Service> {
+        snapshot.service_of(snapshot.route(self.route?)?)
+    }
+
+    /// The configuration that this exchange began with.
+    pub fn live(&self) -> Result<Rc<Live>, ProxyError> {
+        self.live.clone().ok_or(ProxyError::Internal)
+    }
+
+    /// Attempts so far.
+    pub fn attempts(&self) -> usize {
+        self.tries.len()
+    }
+
+    /// When the plugins' time for the upstream's head is over.
+    pub fn head_deadline(&self) -> Option<Instant> {
+        let from = self.gated.or(self.handed_over)?;
+        self.facts.head_timeout.map(|timeout| from + timeout)
+    }
+}
+
+fn place<'a>(snapshot: &'a Snapshot, route: Option<&'a Route>) -> Place<'a> {
+    let service = route.and_then(|route| snapshot.service_of(route));
+    Place {
+        route: route.map(|route| &route.entity),
+        service: service.map(|service| &service.entity),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+/// The client's address: the peer's, unless a trusted peer names another.
+fn client_ip(worker: &Worker, conn: &ConnInfo, head: &RequestHead) -> IpAddr {
+    let peer = conn.peer.ip();
+    if !conn.trusted {
+        return peer;
+    }
+    let named = worker
+        .real_ip(head)
+        .and_then(|value| std::str::from_utf8(value).ok());
+    let Some(named) = named else { return peer };
+    let mut found = None;
+    for entry in named.rsplit(',').map(str::trim) {
+        let Some(address) = parse_address(entry) else {
+            break;
+        };
+        found = Some(address);
+        if !worker.policy.real_ip_recursive || !worker.policy.trusted.contains(address) {
+            break;
+        }
+    }
+    found.unwrap_or(peer)
+}
+
+/// An address with or without a port.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let socket = || {
+        text.parse::<std::net::SocketAddr>()
+            .ok()
+            .map(|socket| socket.ip())
+    };
+    text.trim_matches(['[', ']']).parse().ok().or_else(socket)
+}
+
+/// Percent-encodes what gRPC does not allow in `grpc-message`.
+fn grpc_escape(words: &str) -> String {
+    let mut out = String::with_capacity(words.len());
+    for byte in words.bytes() {
+        if (0x20..0x7f).contains(&byte) && byte != b'%' {
+            out.push(byte as char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// How a route's paths become its service's.
+fn joining<'a>(route: &Route, service: &'a Service) -> UpstreamPath<'a> {
+    UpstreamPath {
+        base: &service.path,
+        strip: route.strip_path,
+        handling: route.path_handling,
+    }
+}
+
+/// Whether an answer to this request may carry a body (RFC 9110 §6.4.1).
+pub fn has_body(head: &RequestHead, status: u16) -> bool {
+    head.method() != "HEAD" && !matches!(status, 100..=199 | 204 | 304)
+}
+
+/// Framing of a request body that was read and perhaps replaced.
+pub fn whole_framing(length: usize) -> Framing {
+    if length == 0 {
+        Framing::None
+    } else {
+        Framing::Length(length as u64)
+    }
+}
+
+/// Whether the client names a content length itself.
+pub fn names_length(head: &RequestHead) -> bool {
+    head.headers.has(Known::ContentLength)
+}

@@ -1,0 +1,780 @@
+//! Up to the upstream and back, for HTTP/1.x clients and HTTP/1.1 upstreams: attempts, the
+//! response head, the bodies.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
+
+use super::client::{CONTINUE, Client, Inbound};
+use super::drive_http1::{Busy, Next, answer_with, fail, write_head};
+use super::error::ProxyError;
+use super::exchange::{Exchange, Target, whole_framing};
+use super::live::{BUFFER, Live, Worker};
+use super::pump::{Pump, PumpError, Waits};
+use super::rewrite::{Lines, clean_response};
+use crate::http1::framing::Decoder;
+use crate::http1::parse;
+use crate::http1::write::{self, Encoder};
+use crate::message::{BodyError, ConnInfo, Framing, Version};
+use crate::plugin::{Outcome, Wishes};
+use crate::tls::io::Io;
+use crate::upstream::connect;
+use crate::upstream::{UpstreamError, UpstreamErrorKind};
+
+/// Request bytes kept for another attempt.
+const KEEP: usize = 64 * 1024;
+
+/// Times of the service in hand.
+#[derive(Clone, Copy)]
+pub struct Times {
+    /// For connecting.
+    pub connect: Duration,
+    /// Between two writes.
+    pub write: Duration,
+    /// Between two reads.
+    pub read: Duration,
+}
+
+/// A connection to the upstream for one attempt.
+struct Link {
+    io: Io,
+    target: Target,
+    served: u32,
+}
+
+impl Link {
+    fn error(&self, kind: UpstreamErrorKind, upload: &Pump) -> ProxyError {
+        let reused = self.served > 0;
+        ProxyError::Upstream(UpstreamError {
+            kind,
+            reused,
+            sent: upload.written > 0,
+        })
+    }
+}
+
+/// Forwards the request and passes the answer back.
+pub async fn forward(
+    client: &mut Client,
+    busy: &mut Busy<'_>,
+    worker: &Rc<Worker>,
+    inbound: Inbound,
+) -> Next {
+    let Ok(live) = busy.ex.live() else {
+        return fail(client, busy, worker, None, ProxyError::Internal).await;
+    };
+    let Some(service) = busy.ex.service(&live.snapshot) else {
+        return fail(client, busy, worker, None, ProxyError::NoService).await;
+    };
+    let times = Times {
+        connect: service.connect_timeout,
+        write: service.write_timeout,
+        read: service.read_timeout,
+    };
+    if inbound.continue_due && !client.send(CONTINUE, worker.policy.body_timeout).await {
+        busy.ex.client_gone();
+        return Next::Abort;
+    }
+    let plan = Body::prepare(busy, client, inbound);
+    match attempts(client, busy, worker, &live, times, plan).await {
+        Ok((link, head)) => answered(client, busy, worker, times, link, head).await,
+        Err(error) => failed(client, busy, worker, error).await,
+    }
+}
+
+/// How the body goes up.
+#[derive(Clone, Copy)]
+struct Body {
+    framing: Framing,
+    new_length: bool,
+}
+
+impl Body {
+    /// Readies the upload: the body is in hand, or streams from the client.
+    fn prepare(busy: &mut Busy<'_>, client: &mut Client, inbound: Inbound) -> Body {
+        let limit = inbound.limit;
+        let came = busy.ex.request.framing;
+        let upload = &mut busy.upload;
+        if inbound.whole().is_some() && !came.is_none() || inbound.replaced {
+            let replaced = inbound.replaced || came == Framing::Chunked;
+            let (_, body) = inbound.into_parts();
+            let framing = whole_framing(body.len());
+            upload.start(framing, Encoder::new(framing));
+            upload.keep(usize::MAX);
+            upload.feed(&body);
+            return Body {
+                framing,
+                new_length: replaced,
+            };
+        }
+        let (decoder, before) = inbound.into_parts();
+        if came.is_none() {
+            upload.start(came, Encoder::None);
+            upload.keep(0);
+            return Body {
+                framing: came,
+                new_length: false,
+            };
+        }
+        upload.resume(decoder, Encoder::new(came));
+        upload.limit(limit);
+        upload.keep(KEEP);
+        upload.keep_before(&before);
+        upload.feed(&client.carry);
+        client.carry.clear();
+        Body {
+            framing: came,
+            new_length: false,
+        }
+    }
+}
+
+/// Tries endpoints until one answers with a head, or none may be tried any more.
+async fn attempts(
+    client: &mut Client,
+    busy: &mut Busy<'_>,
+    worker: &Rc<Worker>,
+    live: &Live,
+    times: Times,
+    body: Body,
+) -> Result<(Link, usize), ProxyError> {
+    if let Some(cluster) = busy.ex.pending_cluster() {
+        // Nobody has said yet where this name leads: the first requests wait for it.
+        client.slot.within(times.connect, cluster.resolved()).await;
+    }
+    let mut fresh = false;
+    loop {
+        let target = busy.ex.attempt()?;
+        let error = match open(client, busy, worker, live, times, target, fresh).await {
+            Ok(mut link) => {
+                busy.upload.restart(Encoder::new(body.framing));
+                request_head(busy, worker, &client.conn, &link.target, body);
+                let replayed = busy.upload.replay();
+                debug_assert!(replayed.is_ok(), "kept data fits its own framing");
+                match round_trip(client, busy, worker, times, &mut link).await {
+                    Ok(head) => return Ok((link, head)),
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        let ProxyError::Upstream(failure) = error else {
+            return Err(error);
+        };
+        let replayable = busy.upload.kept().is_some();
+        let idempotent = super::error::is_idempotent(busy.ex.upstream_method());
+        let stale = failure.reused && !fresh && failure.kind == UpstreamErrorKind::Closed;
+        if stale && replayable && (idempotent || !failure.sent) {
+            // The upstream closed a kept connection just when it was used again.
+            busy.ex.forget_attempt();
+            fresh = true;
+            continue;
+        }
+        busy.ex.upstream_failed(failure);
+        fresh = false;
+        if !replayable || !busy.ex.may_retry(error) {
+            return Err(error);
+        }
+    }
+}
+
+/// A kept connection of that identity, else a new one.
+async fn open(
+    client: &mut Client,
+    busy: &mut Busy<'_>,
+    worker: &Rc<Worker>,
+    live: &Live,
+    times: Times,
+    target: Target,
+    fresh: bool,
+) -> Result<Link, ProxyError> {
+    if !fresh {
+        let name = target.server_name.as_deref();
+        let found = worker.pool.borrow_mut().checkout(&target.key, name);
+        if let Some(reused) = found {
+            worker.metrics.upstream_reused.inc();
+            return Ok(Link {
+                io: reused.io,
+                target,
+                served: reused.served,
+            });
+        }
+    }
+    let tls = busy
+        .ex
+        .service(&live.snapshot)
+        .and_then(|service| service.tls.as_ref());
+    let tls = tls.map(|(tls, _)| (tls, target.server_name.as_deref().unwrap_or_default()));
+    let patience = busy.ex.head_deadline().map_or(times.connect, |deadline| {
+        times
+            .connect
+            .min(deadline.saturating_duration_since(Instant::now()))
+    });
+    let connecting = connect::connect(target.key.address, tls);
+    let connected = client.slot.within(patience, connecting).await;
+    let kind = match connected {
+        Some(Ok(io)) => {
+            worker.metrics.upstream_opened.inc();
+            return Ok(Link {
+                io,
+                target,
+                served: 0,
+            });
+        }
+        Some(Err(kind)) => kind,
+        None if patience < times.connect => UpstreamErrorKind::Deadline,
+        None => UpstreamErrorKind::ConnectTimeout,
+    };
+    Err(ProxyError::Upstream(UpstreamError::unconnected(kind)))
+}
+
+/// Writes the request head into the upload.
+fn request_head(
+    busy: &mut Busy<'_>,
+    worker: &Worker,
+    conn: &ConnInfo,
+    target: &Target,
+    body: Body,
+) {
+    let ex = &busy.ex;
+    let out = &mut busy.upload.out;
+    write::request_line(out, ex.upstream_method(), &[ex.upstream_uri()]);
+    let mut host = std::mem::take(&mut busy.host);
+    host.clear();
+    ex.push_host(&mut host, &target.endpoint);
+    write::field(out, "Host", host.as_bytes());
+    busy.host = host;
+    ex.upward(worker, conn, body.framing, body.new_length)
+        .write(&mut Lines(out));
+    if body.framing == Framing::Chunked {
+        write::framing_field(out, Framing::Chunked);
+    }
+    out.extend_from_slice(match ex.request.upgrade_websocket {
+        true => b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n".as_slice(),
+        false => b"Connection: keep-alive\r\n\r\n",
+    });
+}
+
+/// Whom an exchange waits for, and so how long, and who is to blame when it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Upload(Waits),
+    Head,
+    Download(Waits),
+}
+
+/// Sends the request and reads the head of its answer; its length in `response.headers.raw`.
+async fn round_trip(
+    client: &mut Client,
+    busy: &mut Busy<'_>,
+    worker: &Worker,
+    times: Times,
+    link: &mut Link,
+) -> Result<usize, ProxyError> {
+    let deadline = busy.ex.head_deadline();
+    let Busy { ex, upload, .. } = busy;
+    ex.response.clear();
+    let mut scan = 0;
+    let mut refused = false;
+    let mut wait = None;
+    poll_fn(|cx| {
+        if !refused && !upload.is_done() {
+            refused = poll_upload(cx, client, upload, &mut link.io)?;
+        }
+        if let Poll::Ready(read) = poll_head(cx, ex, &mut link.io, &mut scan) {
+            return Poll::Ready(read.map_err(|kind| link.error(kind, upload)));
+        }
+        if upload.is_done() && client.poll_gone(cx, worker) {
+            return Poll::Ready(Err(ProxyError::ClientGone));
+        }
+        let now = if refused || upload.is_done() {
+            Wait::Head
+        } else {
+            Wait::Upload(upload.waits)
+        };
+        if std::mem::take(&mut upload.moved) || wait != Some(now) {
+            wait = Some(now);
+            let patience = patience(now, times, worker);
+            let until = Instant::now() + patience;
+            client
+                .slot
+                .set_at(deadline.map_or(until, |deadline| until.min(deadline)));
+        }
+        if client.slot.poll_expired(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        Poll::Ready(Err(match now {
+            _ if over => link.error(UpstreamErrorKind::Deadline, upload),
+            Wait::Upload(Waits::Source) => BodyError::Timeout.into(),
+            Wait::Upload(Waits::Sink) => link.error(UpstreamErrorKind::WriteTimeout, upload),
+            Wait::Head | Wait::Download(_) => link.error(UpstreamErrorKind::ReadTimeout, upload),
+        }))
+    })
+    .await
+}
+
+fn patience(wait: Wait, times: Times, worker: &Worker) -> Duration {
+    match wait {
+        Wait::Upload(Waits::Source) | Wait::Download(Waits::Sink) => worker.policy.body_timeout,
+        Wait::Upload(Waits::Sink) => times.write,
+        Wait::Head | Wait::Download(Waits::Source) => times.read,
+    }
+}
+
+/// Moves the request body on; `true` when the upstream takes no more of it, which an early answer
+/// may explain.
+fn poll_upload(
+    cx: &mut Context<'_>,
+    client: &mut Client,
+    upload: &mut Pump,
+    up: &mut Io,
+) -> Result<bool, ProxyError> {
+    match upload.poll(cx, &mut client.io, up) {
+        Poll::Pending => Ok(false),
+        Poll::Ready(Ok(())) => {
+            upload.move_rest(&mut client.carry);
+            Ok(false)
+        }
+        Poll::Ready(Err(PumpError::SinkClosed)) => Ok(true),
+        Poll::Ready(Err(PumpError::SourceClosed)) => Err(ProxyError::ClientGone),
+        Poll::Ready(Err(PumpError::Malformed)) => Err(BodyError::Malformed.into()),
+        Poll::Ready(Err(PumpError::TooLarge)) => Err(BodyError::TooLarge.into()),
+    }
+}
+
+/// Reads the head of the final answer; interim ones (1xx) are dropped, as HTTP allows a proxy that
+/// asked for none.
+fn poll_head(
+    cx: &mut Context<'_>,
+    ex: &mut Exchange,
+    up: &mut Io,
+    scan: &mut usize,
+) -> Poll<Result<usize, UpstreamErrorKind>> {
+    loop {
+        let raw = &mut ex.response.headers.raw;
+        if raw.len() == raw.capacity() {
+            raw.reserve(BUFFER);
+        }
+        match poll_read_buf(Pin::new(&mut *up), cx, raw) {
+            Poll::Ready(Ok(count)) if count > 0 => {}
+            Poll::Ready(_) => return Poll::Ready(Err(UpstreamErrorKind::Closed)),
+            Poll::Pending => return Poll::Pending,
+        }
+        loop {
+            let method = ex
+                .facts
+                .upstream_method
+                .as_deref()
+                .unwrap_or(ex.request.method());
+            match parse::response(&mut ex.response, scan, method) {
+                Ok(None) => break,
+                Ok(Some(end)) if ex.response.status >= 200 || ex.response.status == 101 => {
+                    return Poll::Ready(Ok(end));
+                }
+                Ok(Some(end)) => {
+                    ex.response.headers.raw.drain(..end);
+                    if ex.response.headers.raw.is_empty() {
+                        break;
+                    }
+                }
+                Err(_) => return Poll::Ready(Err(UpstreamErrorKind::Malformed)),
+            }
+        }
+    }
+}
+
+/// All attempts failed: the plugins hear of it, and may have a better answer.
+async fn failed(
+    client: &mut Client,
+    busy: &mut Busy<'_>,
+    worker: &Rc<Worker>,
+    error: ProxyError,
+) -> Next {
+    let outcome = match error {
+        ProxyError::ClientGone | ProxyError::Body(_) => Outcome::Abandoned,
+        error => Outcome::Failed(error.label()),
+    };
+    let inbound = body_over(client, busy);
+    match busy.ex.outcome(outcome, true) {
+        Some(reply) => answer_with(client, busy, worker, inbound, &reply).await,
+        None => fail(client, busy, worker, inbound, error).await,
+    }
+}
+
+/// What is left of the request body once an answer of our own is due: nothing, or too much.
+fn body_over(client: &mut Client, busy: &mut Busy<'_>) -> Option<Inbound> {
+    busy.upload.is_read().then(|| {
+        busy.upload.move_rest(&mut client.carry);
+        Inbound::new(Framing::None, false, u64::MAX)
+    })
+}
+
+/// The upstream has answered with a head.
+async fn answered(
+    client: &mut Client,
+    busy: &mut Busy<'_>,
+    worker: &Rc<Worker>,
+    times: Times,
+    mut link: Link,
+    head: usize,
+) -> Next {
+    let ex = &mut *busy.ex;
+    let upgraded = ex.response.status == 101;
+    if upgraded && !ex.request.upgrade_websocket {
+        let error = link.error(UpstreamErrorKind::Malformed, &busy.upload);
+        if let ProxyError::Upstream(failure) = error {
+            busy.ex.upstream_failed(failure);
+        }
+        return failed(client, busy, worker, error).await;
+    }
+    ex.upstream_head();
+    let te_trailers = ex.request.te_trailers;
+    clean_response(&mut ex.response, te_trailers, upgraded);
+    if let Some(reply) = ex.outcome(Outcome::Status(ex.response.status), !upgraded) {
+        let inbound = body_over(client, busy);
+        return answer_with(client, busy, worker, inbound, &reply).await;
+    }
+    let came = ex.response.framing;
+    let reusable = ex.response.keep_alive;
+    let wishes = ex.respond(worker, &client.conn);
+    if upgraded {
+        return super::upgrade::tunnel(client, busy, worker, times, link.io, head).await;
+    }
+    let mut down = Down {
+        came,
+        head,
+        keep: false,
+        close: false,
+    };
+    if !wishes.is_pass() && !came.is_none() {
+        match wanted_body(client, busy, worker, times, &mut link, &mut down, wishes).await {
+            Ok(()) => {}
+            Err(next) => return next,
+        }
+    } else {
+        down.start(busy, worker);
+    }
+    let relayed = relay(client, busy, worker, times, &mut link).await;
+    if let Some(wishes) = busy.wishes.take()
+        && let Some(mut copy) = busy.download.kept().map(<[u8]>::to_vec)
+    {
+        busy.ex.hand_copy(&wishes, &mut copy).await;
+    }
+    ended(client, busy, worker, link, &down, reusable, relayed)
+}
+
+/// How the response body goes down.
+struct Down {
+    came: Framing,
+    head: usize,
+    keep: bool,
+    close: bool,
+}
+
+impl Down {
+    /// Readies the download: head in front, then what came with it, then the rest.
+    fn start(&mut self, busy: &mut Busy<'_>, worker: &Worker) {
+        let Busy { ex, download, .. } = busy;
+        let goes = self.goes(ex);
+        download.start(self.came, Encoder::new(goes));
+        self.begin(busy, worker, goes);
+    }
+
+    /// The same framing as it came, where the client understands it.
+    fn goes(&self, ex: &Exchange) -> Framing {
+        match self.came {
+            Framing::Chunked | Framing::Close if ex.request.version == Version::Http10 => {
+                Framing::Close
+            }
+            Framing::Close => Framing::Chunked,
+            came => came,
+        }
+    }
+
+    fn begin(&mut self, busy: &mut Busy<'_>, worker: &Worker, goes: Framing) {
+        let Busy {
+            ex,
+            upload,
+            download,
+            ..
+        } = busy;
+        self.close = goes == Framing::Close;
+        self.keep = ex.request.keep_alive
+            && !self.close
+            && upload.is_read()
+            && worker.drain.keeps_connections();
+        let own = self.came.is_none() || matches!(self.came, Framing::Length(_));
+        let framing = if own { None } else { Some(goes) };
+        write_head(ex, &mut download.out, framing, self.keep);
+        ex.bytes_out = download.out.len() as u64;
+        download.feed(&ex.response.headers.raw[self.head..]);
+        if ex.request.te_trailers {
+            download.pass_trailers();
+        }
+    }
+}
+
+/// Some plugin asked for the body: copies it while it streams, or holds it back for editing.
+async fn wanted_body(
+    client: &mut Client,
+    busy: &mut Busy<'_>,
+    worker: &Rc<Worker>,
+    times: Times,
+    link: &mut Link,
+    down: &mut Down,
+    wishes: Wishes,
+) -> Result<(), Next> {
+    if wishes.collect == 0 && wishes.replace.is_none() {
+        down.start(busy, worker);
+        busy.download.keep(wishes.tee);
+        busy.wishes = Some(wishes);
+        return Ok(());
+    }
+    let mut decoder = Decoder::new(down.came);
+    let mut body = Vec::new();
+    let mut raw = busy.ex.response.headers.raw.split_off(down.head);
+    let limit = if wishes.replace.is_some() {
+        0
+    } else {
+        wishes.collect
+    };
+    let collected = collect(
+        client,
+        worker,
+        times,
+        &mut link.io,
+        &mut decoder,
+        &mut raw,
+        &mut body,
+        limit,
+    );
+    let complete = match collected.await {
+        Ok(complete) => complete,
+        Err(error) => return Err(fail(client, busy, worker, None, error).await),
+    };
+    if let Some(replacement) = &wishes.replace {
+        body.clone_from(replacement);
+    } else if !complete {
+        resume(busy, worker, down, decoder, &raw, &body);
+        return Ok(());
+    }
+    busy.ex.hand_body(worker, &wishes, &mut body).await;
+    down.came = whole_framing(body.len());
+    busy.download.start(down.came, Encoder::new(down.came));
+    down.head = busy.ex.response.headers.raw.len();
+    begin_whole(busy, worker, down, &body);
+    Ok(())
+}
+
+/// The head and a body that is in hand.
+fn begin_whole(busy: &mut Busy<'_>, worker: &Worker, down: &mut Down, body: &[u8]) {
+    let Busy {
+        ex,
+        upload,
+        download,
+        ..
+    } = busy;
+    down.keep = ex.request.keep_alive && upload.is_read() && worker.drain.keeps_connections();
+    write_head(ex, &mut download.out, Some(down.came), down.keep);
+    ex.bytes_out = download.out.len() as u64;
+    download.feed(body);
+}
+
+/// The body is longer than anybody wants to hold: it streams on from where it is.
+fn resume(
+    busy: &mut Busy<'_>,
+    worker: &Worker,
+    down: &mut Down,
+    decoder: Decoder,
+    raw: &[u8],
+    body: &[u8],
+) {
+    let goes = down.goes(&busy.ex);
+    busy.download.resume(decoder, Encoder::new(goes));
+    down.head = busy.ex.response.headers.raw.len();
+    down.begin(busy, worker, goes);
+    busy.download.feed(raw);
+    let fits = busy.download.prefix(body);
+    debug_assert!(fits.is_ok(), "decoded data fits its own framing");
+}
+
+/// Reads a response body up to a limit; whether that was all of it.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of a connection are borrowed apart"
+)]
+async fn collect(
+    client: &mut Client,
+    worker: &Worker,
+    times: Times,
+    up: &mut Io,
+    decoder: &mut Decoder,
+    raw: &mut Vec<u8>,
+    body: &mut Vec<u8>,
+    limit: usize,
+) -> Result<bool, ProxyError> {
+    let broken = |kind| {
+        ProxyError::Upstream(UpstreamError {
+            kind,
+            reused: false,
+            sent: true,
+        })
+    };
+    client.slot.set(times.read);
+    poll_fn(|cx| {
+        loop {
+            while !decoder.is_done() && !raw.is_empty() && body.len() <= limit {
+                let found = decoder
+                    .decode(raw)
+                    .map_err(|_| broken(UpstreamErrorKind::Malformed))?;
+                body.extend_from_slice(&raw[found.data.clone()]);
+                raw.drain(..found.consumed);
+                if found.consumed == 0 {
+                    break;
+                }
+            }
+            if decoder.is_done() || body.len() > limit {
+                return Poll::Ready(Ok(decoder.is_done() && body.len() <= limit));
+            }
+            raw.reserve(BUFFER);
+            match poll_read_buf(Pin::new(&mut *up), cx, raw) {
+                Poll::Ready(Ok(count)) if count > 0 => client.slot.set(times.read),
+                Poll::Ready(_) => {
+                    decoder
+                        .eof()
+                        .map_err(|_| broken(UpstreamErrorKind::Closed))?;
+                    return Poll::Ready(Ok(true));
+                }
+                Poll::Pending => {
+                    if client.poll_gone(cx, worker) {
+                        return Poll::Ready(Err(ProxyError::ClientGone));
+                    }
+                    let late = client.slot.poll_expired(cx);
+                    return late.map(|()| Err(broken(UpstreamErrorKind::ReadTimeout)));
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// How relaying the bodies ended.
+enum Relayed {
+    Whole,
+    ClientGone,
+    Broken,
+}
+
+/// Passes the response body down, and what is left of the request body up.
+async fn relay(
+    client: &mut Client,
+    busy: &mut Busy<'_>,
+    worker: &Worker,
+    times: Times,
+    link: &mut Link,
+) -> Relayed {
+    let Busy {
+        upload, download, ..
+    } = busy;
+    let mut refused = false;
+    let mut wait = None;
+    poll_fn(|cx| {
+        if !refused && !upload.is_done() {
+            match poll_upload(cx, client, upload, &mut link.io) {
+                Ok(stopped) => refused = stopped,
+                Err(ProxyError::ClientGone) => return Poll::Ready(Relayed::ClientGone),
+                Err(_) => return Poll::Ready(Relayed::Broken),
+            }
+        }
+        match download.poll(cx, &mut link.io, &mut client.io) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Relayed::Whole),
+            Poll::Ready(Err(PumpError::SinkClosed)) => return Poll::Ready(Relayed::ClientGone),
+            Poll::Ready(Err(_)) => return Poll::Ready(Relayed::Broken),
+            Poll::Pending => {}
+        }
+        if upload.is_done() && client.poll_gone(cx, worker) {
+            return Poll::Ready(Relayed::ClientGone);
+        }
+        let now = Wait::Download(download.waits);
+        if std::mem::take(&mut download.moved) | std::mem::take(&mut upload.moved)
+            || wait != Some(now)
+        {
+            wait = Some(now);
+            client.slot.set(patience(now, times, worker));
+        }
+        client.slot.poll_expired(cx).map(|()| match now {
+            Wait::Download(Waits::Sink) => Relayed::ClientGone,
+            _ => Relayed::Broken,
+        })
+    })
+    .await
+}
+
+/// The answer is out, or broken off: what becomes of both connections.
+fn ended(
+    client: &mut Client,
+    busy: &mut Busy<'_>,
+    worker: &Worker,
+    link: Link,
+    down: &Down,
+    reusable: bool,
+    relayed: Relayed,
+) -> Next {
+    let Busy {
+        ex,
+        upload,
+        download,
+        ..
+    } = busy;
+    ex.bytes_in += upload.seen;
+    ex.body_out = download.seen;
+    ex.bytes_out = download.written;
+    let clean = upload.is_done() && download.is_done() && download.rest().is_empty();
+    download.settle();
+    upload.settle();
+    match relayed {
+        Relayed::Whole => {
+            if clean && reusable && down.came != Framing::Close {
+                let Target {
+                    key, server_name, ..
+                } = link.target;
+                let name = server_name.as_deref();
+                worker
+                    .pool
+                    .borrow_mut()
+                    .checkin(key, name, link.io, link.served + 1);
+            }
+            if !upload.is_done() {
+                upload.move_rest(&mut client.carry);
+            }
+            if down.keep && upload.is_read() {
+                Next::Request
+            } else {
+                Next::Close
+            }
+        }
+        Relayed::ClientGone => {
+            ex.client_gone();
+            Next::Abort
+        }
+        Relayed::Broken => {
+            // The head is out: a cut connection is the only honest way to say so.
+            ex.set_origin(
+                ProxyError::Upstream(UpstreamError {
+                    kind: UpstreamErrorKind::Closed,
+                    reused: false,
+                    sent: true,
+                })
+                .origin(),
+            );
+            client.reset();
+            Next::Abort
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The live state of one upstream: its endpoints, swapped as one value.
+//!
+//! Endpoints come from outside (targets of the file, DNS, discovery) and change without a reload;
+//! the data plane only reads. One fact, one pointer: list and version change together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+/// What makes a cluster the same one over a reload.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ClusterKey {
+    /// An upstream entity, by name.
+    Upstream(String),
+    /// A service that names its host itself.
+    Host {
+        /// Address or DNS name.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+}
+
+impl ClusterKey {
+    /// The name for metrics and logs.
+    pub fn name(&self) -> String {
+        match self {
+            ClusterKey::Upstream(name) => name.clone(),
+            ClusterKey::Host { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            ClusterKey::Host { host, port } => format!("{host}:{port}"),
+        }
+    }
+}
+
+/// One address that requests may go to.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// The target's host as written: what `Host` and SNI say where nothing else does.
+    pub host: String,
+    /// The target as written, `host:port`: what admin views and metrics say.
+    pub target: String,
+    weight: AtomicU32,
+    in_flight: AtomicU32,
+    requests: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Endpoint {
+    /// A new endpoint without history.
+    pub fn new(address: SocketAddr, host: String, target: String, weight: u32) -> Endpoint {
+        Endpoint {
+            address,
+            host,
+            target,
+            weight: weight.into(),
+            in_flight: 0.into(),
+            requests: 0.into(),
+            failures: 0.into(),
+        }
+    }
+
+    /// Its share of the traffic relative to the others; 0: none.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Requests that it is working on.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Attempts so far.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Attempts so far that brought no response head.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// An attempt begins.
+    pub fn begin(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An attempt is over.
+    pub fn end(&self, failed: bool) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if failed {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What is known of a name's resolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resolution {
+    /// Nobody has answered yet.
+    #[default]
+    Pending,
+    /// The list is what there is; an empty one is the truth.
+    Known,
+    /// The name does not exist, or has no addresses.
+    NotFound,
+    /// Resolving failed and no earlier answer is left.
+    Failed,
+}
+
+/// All endpoints of a cluster at one moment.
+#[derive(Debug, Default)]
+pub struct EndpointSet {
+    /// Grows by one with each change.
+    pub version: u64,
+    /// Every endpoint, in a stable order; those of weight 0 too.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// What is known of the list.
+    pub resolution: Resolution,
+}
+
+/// An endpoint as a source of endpoints describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// The target's host as written.
+    pub host: String,
+    /// The target as written, `host:port`.
+    pub target: String,
+    /// Its weight, 0-65535.
+    pub weight: u32,
+}
+
+/// The live state of one upstream.
+#[derive(Debug)]
+pub struct Cluster {
+    key: ClusterKey,
+    set: ArcSwap<EndpointSet>,
+    changed: watch::Sender<u64>,
+}
+
+impl Cluster {
+    /// A cluster of which nothing is known yet.
+    pub fn new(key: ClusterKey) -> Cluster {
+        Cluster {
+            key,
+            set: ArcSwap::default(),
+            changed: watch::channel(0).0,
+        }
+    }
+
+    /// Its identity.
+    pub fn key(&self) -> &ClusterKey {
+        &self.key
+    }
+
+    /// The endpoints now.
+    pub fn endpoints(&self) -> Arc<EndpointSet> {
+        self.set.load_full()
+    }
+
+    /// The endpoints if they are newer than what the caller holds: one pointer comparison.
+    pub fn newer(&self, held: &Arc<EndpointSet>) -> Option<Arc<EndpointSet>> {
+        let now = self.set.load();
+        (!Arc::ptr_eq(&now, held)).then(|| arc_swap::Guard::into_inner(now))
+    }
+
+    /// Replaces the endpoints. Those whose address and name stay keep their history; only the
+    /// source that owns this cluster calls it.
+    pub fn set_endpoints(&self, specs: &[EndpointSpec], resolution: Resolution) {
+        let old = self.set.load_full();
+        let endpoints = specs.iter().map(|spec| adopt(&old, spec)).collect();
+        let version = old.version + 1;
+        self.set.store(Arc::new(EndpointSet {
+            version,
+            endpoints,
+            resolution,
+        }));
+        self.changed.send_replace(version);
+    }
+
+    /// Keeps the endpoints but notes why no newer ones came. A list that was known stays known.
+    pub fn set_failure(&self, resolution: Resolution) {
+        let old = self.set.load_full();
+        if old.endpoints.is_empty() && old.resolution != resolution {
+            self.set_endpoints(&[], resolution);
+        }
+    }
+
+    /// Waits until the first answer is in, whatever it is. Dropping it changes nothing.
+    pub async fn resolved(&self) {
+        let mut changed = self.changed.subscribe();
+        while self.set.load().resolution == Resolution::Pending {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn adopt(old: &EndpointSet, spec: &EndpointSpec) -> Arc<Endpoint> {
+    let same = |endpoint: &&Arc<Endpoint>| {
+        endpoint.address == spec.address
+            && endpoint.host == spec.host
+            && endpoint.target == spec.target
+    };
+    match old.endpoints.iter().find(same) {
+        Some(endpoint) => {
+            endpoint.weight.store(spec.weight, Ordering::Relaxed);
+            endpoint.clone()
+        }
+        None => Arc::new(Endpoint::new(
+            spec.address,
+            spec.host.clone(),
+            spec.target.clone(),
+            spec.weight,
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(port: u16, weight: u32) -> EndpointSpec {
+        EndpointSpec {
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            host: "a".into(),
+            target: format!("a:{port}"),
+            weight,
+        }
+    }
+
+    #[test]
+    fn endpoints_that_stay_keep_their_history() {
+        let cluster = Cluster::new(ClusterKey::Upstream("u".into()));
+        cluster.set_endpoints(&[spec(1, 10), spec(2, 10)], Resolution::Known);
+        let before = cluster.endpoints();
+        before.endpoints[1].begin();
+        cluster.set_endpoints(&[spec(2, 50), spec(3, 10)], Resolution::Known);
+        let after = cluster.newer(&before).unwrap();
+        assert_eq!(
+            (after.endpoints[0].in_flight(), after.endpoints[0].weight()),
+            (1, 50)
+        );
+        assert!(cluster.newer(&after).is_none());
+    }
+
+    #[test]
+    fn a_failed_refresh_keeps_the_last_good_answer() {
+        let cluster = Cluster::new(ClusterKey::Upstream("u".into()));
+        cluster.set_failure(Resolution::Failed);
+        assert_eq!(cluster.endpoints().resolution, Resolution::Failed);
+        cluster.set_endpoints(&[spec(1, 10)], Resolution::Known);
+        cluster.set_failure(Resolution::Failed);
+        assert_eq!(cluster.endpoints().resolution, Resolution::Known);
+        assert_eq!(cluster.endpoints().endpoints.len(), 1);
+    }
+}

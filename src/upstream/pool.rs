@@ -1,0 +1,128 @@
+//! Idle HTTP/1.1 connections of one worker: last in, first out, no locks.
+//!
+//! A connection may serve a request only when everything that made it equals what the request
+//! asks for: address, TLS identity and server name, compared in full, never by a hash alone.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::tls::io::Io;
+
+/// What a connection must agree in to be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    /// Where it leads.
+    pub address: SocketAddr,
+    /// The TLS identity (verification, CA set, client certificate, protocol), as an index given
+    /// out per distinct identity; `None` for plain text.
+    pub tls: Option<u32>,
+}
+
+struct Idle {
+    io: Io,
+    server_name: Option<Box<str>>,
+    since: Instant,
+    served: u32,
+}
+
+/// A connection taken from the pool.
+pub struct Reused {
+    /// The connection.
+    pub io: Io,
+    /// Requests that it has served.
+    pub served: u32,
+}
+
+/// One worker's idle connections.
+pub struct Pool {
+    idle: HashMap<PoolKey, Vec<Idle>, foldhash::fast::RandomState>,
+    count: usize,
+    max_idle: usize,
+    idle_timeout: Duration,
+}
+
+/// Requests that one upstream connection serves at most (Kong's
+/// `upstream_keepalive_max_requests`).
+const MAX_SERVED: u32 = 10_000;
+
+impl Pool {
+    /// An empty pool that keeps so many connections, each so long.
+    pub fn new(max_idle: usize, idle_timeout: Duration) -> Pool {
+        Pool {
+            idle: HashMap::default(),
+            count: 0,
+            max_idle,
+            idle_timeout,
+        }
+    }
+
+    /// A living connection of that identity, the one used last. Dead ones on the way are dropped.
+    pub fn checkout(&mut self, key: &PoolKey, server_name: Option<&str>) -> Option<Reused> {
+        let stack = self.idle.get_mut(key)?;
+        let oldest = Instant::now().checked_sub(self.idle_timeout);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut at = stack.len();
+        while at > 0 {
+            at -= 1;
+            if stack[at].server_name.as_deref() != server_name {
+                continue;
+            }
+            let mut idle = stack.remove(at);
+            self.count -= 1;
+            let fresh = oldest.is_none_or(|oldest| idle.since > oldest);
+            if fresh && !idle.io.is_dead(&mut cx) {
+                return Some(Reused {
+                    io: idle.io,
+                    served: idle.served,
+                });
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection that has ended a request cleanly and has nothing buffered.
+    pub fn checkin(&mut self, key: PoolKey, server_name: Option<&str>, io: Io, served: u32) {
+        if self.count >= self.max_idle || served >= MAX_SERVED {
+            return;
+        }
+        let server_name = server_name.map(Box::from);
+        let idle = Idle {
+            io,
+            server_name,
+            since: Instant::now(),
+            served,
+        };
+        self.idle.entry(key).or_default().push(idle);
+        self.count += 1;
+    }
+
+    /// How many connections are idle.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether none is idle.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Drops what is too old or was closed by its upstream; how many those were. Called about
+    /// once a second.
+    pub fn sweep(&mut self) -> usize {
+        let before = self.count;
+        let oldest = Instant::now().checked_sub(self.idle_timeout);
+        let mut cx = Context::from_waker(Waker::noop());
+        for stack in self.idle.values_mut() {
+            stack.retain_mut(|idle| {
+                oldest.is_none_or(|oldest| idle.since > oldest) && !idle.io.is_dead(&mut cx)
+            });
+        }
+        self.idle.retain(|_, stack| !stack.is_empty());
+        self.count = self.idle.values().map(Vec::len).sum();
+        before - self.count
+    }
+}
