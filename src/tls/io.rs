@@ -19,7 +19,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use crate::tls::client::{ClientTls, PeerName};
 use crate::tls::server::ServerTls;
 
-/// A connection to a client or to an upstream.
+/// A connection to a client or to an upstream. What was written may wait in memory under TLS until
+/// it is flushed; a socket has nothing to flush.
 pub enum Io {
     /// A socket.
     Plain(TcpStream),
