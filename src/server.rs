@@ -1,6 +1,10 @@
 //! Workers, listeners and connections (floor 6).
+//!
+//! Must not know: the control side.
 
 pub mod bind;
+pub mod conn;
 pub mod limit;
 pub mod listener;
 pub mod proxy_protocol;
+pub mod worker;

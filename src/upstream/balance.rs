@@ -184,7 +184,10 @@ mod tests {
         let tried = |endpoint: &Endpoint| endpoint.address.port() != 3;
         assert_eq!(balancer.pick(tried).unwrap().address.port(), 3);
         assert!(balancer.pick(|_| true).is_some());
-        let later = picks(&mut balancer, 30).iter().filter(|port| **port == 3).count();
+        let later = picks(&mut balancer, 30)
+            .iter()
+            .filter(|port| **port == 3)
+            .count();
         assert!((9..=10).contains(&later), "its early turn counts: {later}");
     }
 

@@ -1,0 +1,142 @@
+//! From an accepted socket to a driver: PROXY protocol, TLS, the protocol spoken.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use tokio::io::AsyncWriteExt;
+use tracing::debug;
+
+use super::listener::Accepted;
+use super::proxy_protocol::{self, ProxyHeader};
+use crate::gateway::Worker;
+use crate::gateway::drive_http1::{self, Ended};
+use crate::message::{ConnInfo, TlsInfo};
+use crate::tls::{self, HandshakeError, Io, ServerTls};
+
+/// Where a connection came in.
+#[derive(Clone)]
+pub struct Entrance {
+    /// The address listened on.
+    pub address: SocketAddr,
+    /// TLS, where it is spoken.
+    pub tls: Option<ServerTls>,
+    /// Connections begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
+}
+
+/// Serves one client connection to its end.
+pub async fn serve(accepted: Accepted, entrance: Rc<Entrance>, worker: Rc<Worker>) {
+    let Accepted {
+        socket,
+        peer,
+        place,
+    } = accepted;
+    let _place = place;
+    let _token = worker.drain.token();
+    let metrics = worker.metrics.clone();
+    metrics.accepted.inc();
+    metrics.active.inc();
+    let local = socket.local_addr().unwrap_or(entrance.address);
+    let conn = ConnInfo {
+        peer,
+        local,
+        trusted: worker.policy.trusted.contains(peer.ip()),
+        listen_port: local.port(),
+        tls: None,
+    };
+    if let Some((io, conn)) = open(Io::Plain(socket), conn, &entrance, &worker).await {
+        drive(io, conn, worker).await;
+        metrics.handled.inc();
+    }
+    metrics.active.dec();
+}
+
+/// What stands before HTTP. `None` when it failed: the connection is closed.
+async fn open(
+    mut io: Io,
+    mut conn: ConnInfo,
+    entrance: &Entrance,
+    worker: &Worker,
+) -> Option<(Io, ConnInfo)> {
+    if entrance.proxy_protocol {
+        read_proxy_header(&mut io, &mut conn, worker).await?;
+    }
+    let Some(settings) = &entrance.tls else {
+        return Some((io, conn));
+    };
+    let slot = worker.sweep.slot();
+    let shaken = slot
+        .within(worker.policy.header_timeout, tls::accept(io, settings))
+        .await;
+    match shaken {
+        Some(Ok(io)) => {
+            worker.metrics.tls_ok.inc();
+            conn.tls = Some(Box::new(tls_info(&io)));
+            Some((io, conn))
+        }
+        Some(Err(HandshakeError::ClearText(io))) => {
+            worker.metrics.tls_failed.inc();
+            refuse_clear_text(io).await;
+            None
+        }
+        Some(Err(reason)) => {
+            worker.metrics.tls_failed.inc();
+            debug!(peer = %conn.peer, "{reason}");
+            None
+        }
+        None => {
+            worker.metrics.tls_failed.inc();
+            None
+        }
+    }
+}
+
+/// Takes the client's address from the header. Only a trusted peer may name one; with an empty
+/// `trusted_ips` the listener itself is the statement of trust.
+async fn read_proxy_header(io: &mut Io, conn: &mut ConnInfo, worker: &Worker) -> Option<()> {
+    if !conn.trusted && !worker.policy.trusted.is_empty() {
+        debug!(peer = %conn.peer, "PROXY protocol from a peer that is not in trusted_ips");
+        return None;
+    }
+    match proxy_protocol::read(io, worker.policy.header_timeout).await {
+        Ok(ProxyHeader::Tcp {
+            source,
+            destination,
+        }) => {
+            conn.peer = source;
+            conn.local = destination;
+            Some(())
+        }
+        Ok(ProxyHeader::Unknown | ProxyHeader::Unix) => Some(()),
+        Err(reason) => {
+            debug!(peer = %conn.peer, "{reason}");
+            None
+        }
+    }
+}
+
+fn tls_info(io: &Io) -> TlsInfo {
+    let session = io.tls_info();
+    TlsInfo {
+        sni: io.sni().map(str::to_owned),
+        version: session.map_or("", |session| session.version),
+        cipher: session.map_or("", |session| session.cipher),
+    }
+}
+
+/// HTTP in clear text was sent to a TLS port: the sender is told so in clear text.
+async fn refuse_clear_text(mut io: Io) {
+    const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json; \
+        charset=utf-8\r\nContent-Length: 62\r\nConnection: close\r\n\r\n\
+        {\"message\":\"The plain HTTP request was sent to an HTTPS port\"}";
+    // The answer is a courtesy: whether it arrives is the sender's concern.
+    let _ = io.write_all(ANSWER).await;
+    let _ = io.shutdown().await;
+}
+
+async fn drive(io: Io, conn: ConnInfo, worker: Rc<Worker>) {
+    match drive_http1::serve(io, conn, worker).await {
+        Ended::Closed => {}
+        Ended::Http2(_) => {}
+    }
+}
