@@ -1,0 +1,311 @@
+//! What each fuzz target asserts, apart from that nothing panics.
+//!
+//! The first byte of most inputs is not text: it says in what pieces the rest arrives.
+
+use sluicegate::config;
+use sluicegate::http1::framing::{Decoder, FramingError};
+use sluicegate::http1::limits::Limits;
+use sluicegate::http1::parse::{self, ParseError};
+use sluicegate::http1::write;
+use sluicegate::message::{Framing, Headers, Known, RequestHead, ResponseHead, Version, uri};
+
+/// A target: what it is called and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const ALL: [Target; 6] = [
+    ("request_head", request_head),
+    ("response_head", response_head),
+    ("chunked", chunked),
+    ("uri", uri),
+    ("config_text", config_text),
+    ("header_edits", header_edits),
+];
+
+/// Splits off the byte that says how long the pieces are.
+fn piece_len(data: &[u8]) -> (usize, &[u8]) {
+    match data {
+        [] => (1, data),
+        [len, rest @ ..] => (usize::from(*len).max(1), rest),
+    }
+}
+
+/// Requests: all ways of cutting come to one end, and what was read can be written and read again.
+pub fn request_head(data: &[u8]) {
+    let (len, text) = piece_len(data);
+    let whole = read_request(text, text.len().max(1));
+    assert_eq!(
+        whole.as_ref().map(shown_request),
+        read_request(text, len).as_ref().map(shown_request)
+    );
+    let Ok(Some(head)) = whole else { return };
+    assert!(!head.method().is_empty() && !head.target().is_empty());
+    if head.version != Version::Http11 {
+        return;
+    }
+    let mut again = Vec::new();
+    write::request_line(&mut again, head.method(), &[head.target()]);
+    head.headers.write(&mut again);
+    again.extend_from_slice(b"\r\n");
+    let again = read_request(&again, again.len());
+    let again = again.expect("what was accepted is accepted again");
+    let again = again.expect("a whole head is complete");
+    assert_eq!(
+        head.headers.iter().collect::<Vec<_>>(),
+        again.headers.iter().collect::<Vec<_>>()
+    );
+}
+
+fn read_request(text: &[u8], len: usize) -> Result<Option<RequestHead>, ParseError> {
+    let (mut head, mut scan) = (RequestHead::default(), 0);
+    for piece in text.chunks(len) {
+        head.headers.raw.extend_from_slice(piece);
+        if parse::request(&mut head, &mut scan, &Limits::default())?.is_some() {
+            return Ok(Some(head));
+        }
+    }
+    Ok(None)
+}
+
+fn shown_request(head: &Option<RequestHead>) -> Option<String> {
+    let head = head.as_ref()?;
+    let flags = (
+        head.keep_alive,
+        head.expect_continue,
+        head.upgrade_websocket,
+    );
+    let names = (head.te_trailers, head.connection_names, head.version);
+    let text = (
+        head.method(),
+        head.target(),
+        head.raw_path(),
+        head.query(),
+        head.host(),
+    );
+    let fields: Vec<_> = head.headers.iter_known().collect();
+    Some(format!(
+        "{text:?} {:?} {flags:?} {names:?} {fields:?}",
+        head.framing
+    ))
+}
+
+/// Responses, likewise. The second byte chooses the method that they answer.
+pub fn response_head(data: &[u8]) {
+    let (len, rest) = piece_len(data);
+    let (method, text) = match rest {
+        [] => ("GET", rest),
+        [choice, text @ ..] => (["GET", "HEAD", "CONNECT"][usize::from(choice % 3)], text),
+    };
+    let whole = read_response(method, text, text.len().max(1));
+    assert_eq!(
+        whole.as_ref().map(shown_response),
+        read_response(method, text, len)
+            .as_ref()
+            .map(shown_response)
+    );
+    let Ok(Some(head)) = whole else { return };
+    assert!((100..1000).contains(&head.status));
+    let mut again = Vec::new();
+    write::status_line(&mut again, head.status, head.reason.of(&head.headers.raw));
+    head.headers.write(&mut again);
+    again.extend_from_slice(b"\r\n");
+    if head.version == Version::Http11 {
+        let again = read_response(method, &again, again.len());
+        let again = again.expect("what was accepted is accepted again");
+        let again = again.expect("a whole head is complete");
+        assert_eq!(
+            (again.framing, again.keep_alive),
+            (head.framing, head.keep_alive)
+        );
+    }
+}
+
+fn read_response(
+    method: &str,
+    text: &[u8],
+    len: usize,
+) -> Result<Option<ResponseHead>, ParseError> {
+    let (mut head, mut scan) = (ResponseHead::default(), 0);
+    for piece in text.chunks(len) {
+        head.headers.raw.extend_from_slice(piece);
+        if parse::response(&mut head, &mut scan, method)?.is_some() {
+            return Ok(Some(head));
+        }
+    }
+    Ok(None)
+}
+
+fn shown_response(head: &Option<ResponseHead>) -> Option<String> {
+    let head = head.as_ref()?;
+    let reason = head.reason.of(&head.headers.raw);
+    let flags = (head.keep_alive, head.connection_names, head.version);
+    let fields: Vec<_> = head.headers.iter_known().collect();
+    Some(format!(
+        "{} {reason:?} {:?} {flags:?} {fields:?}",
+        head.status, head.framing
+    ))
+}
+
+/// Chunked bodies: all ways of cutting come to one end, and what was read is read again as
+/// written by us.
+pub fn chunked(data: &[u8]) {
+    let (len, text) = piece_len(data);
+    let whole = read_body(text, text.len().max(1));
+    assert_eq!(whole, read_body(text, len));
+    let Ok((body, used, _)) = whole else { return };
+    assert!(used <= text.len());
+    let (mut encoder, mut out) = (write::Encoder::new(Framing::Chunked), Vec::new());
+    for piece in body.chunks(len) {
+        encoder.encode(piece, &mut out).expect("chunks have no end");
+    }
+    encoder
+        .finish(None, &mut out)
+        .expect("chunks may end anywhere");
+    assert_eq!(read_body(&out, 7), Ok((body, out.len(), Vec::new())));
+}
+
+type Body = (Vec<u8>, usize, Vec<u8>);
+
+fn read_body(text: &[u8], len: usize) -> Result<Body, FramingError> {
+    let mut decoder = Decoder::new(Framing::Chunked);
+    let (mut body, mut used) = (Vec::new(), 0);
+    for piece in text.chunks(len) {
+        let mut rest = piece;
+        while !rest.is_empty() && !decoder.is_done() {
+            let decoded = decoder.decode(rest)?;
+            assert!(decoded.consumed > 0, "it must go on");
+            body.extend_from_slice(&rest[decoded.data.clone()]);
+            used += decoded.consumed;
+            rest = &rest[decoded.consumed..];
+        }
+    }
+    decoder.eof()?;
+    let mut trailers = Vec::new();
+    if let Some(fields) = decoder.trailers() {
+        fields.write(&mut trailers);
+    }
+    Ok((body, used, trailers))
+}
+
+/// Targets: normalising twice is normalising once, and a normal path can be sent.
+pub fn uri(data: &[u8]) {
+    let Ok(target) = uri::split(data) else { return };
+    let Ok(path) = uri::normalise(target.path) else {
+        return;
+    };
+    if !target.path.starts_with(b"/") {
+        return;
+    }
+    assert!(path.starts_with('/') && !path.contains("//"), "{path:?}");
+    assert!(!path.bytes().any(|byte| byte.is_ascii_control()));
+    assert!(
+        path.split('/')
+            .all(|segment| segment != "." && segment != "..")
+    );
+    assert!(uri::is_normal(&path), "{path:?}");
+    let mut sent = Vec::new();
+    uri::escape_into(&mut sent, &path);
+    assert!(sent.iter().all(u8::is_ascii_graphic));
+    let again = uri::normalise(&sent).expect("what is sent is a path");
+    assert_eq!(again, path);
+}
+
+/// Configuration texts: whatever they hold, there is a model or a reason, never both or neither.
+pub fn config_text(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let known = config::Known::default();
+    let (model, report) = config::read(text, "gateway.yaml", &|_| None, &known);
+    assert_eq!(model.is_some(), report.is_ok());
+    let lines = text.lines().count().max(1) as u32;
+    for issue in report.issues() {
+        assert!(!issue.line().is_empty());
+        assert!(issue.at.line <= lines + 1, "{:?} of {lines}", issue.at);
+    }
+    assert!(report.to_text().lines().count() >= report.error_count());
+    assert_eq!(
+        report.to_terminal(true).is_empty(),
+        report.issues().is_empty()
+    );
+    assert!(report.to_json().is_object() || report.to_json().is_array());
+}
+
+/// Edits of fields, beside a plain list that says what should come of them.
+pub fn header_edits(data: &[u8]) {
+    const RECEIVED: &[u8] =
+        b"GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nVia:\t2 \r\nx-a: 3\r\nCookie: 4\r\n\r\n";
+    const NAMES: [&str; 8] = [
+        "Host",
+        "x-a",
+        "VIA",
+        "cookie",
+        "X-B",
+        "x-real-ip",
+        "TE",
+        "Y",
+    ];
+    let Ok(Some(mut head)) = read_request(RECEIVED, RECEIVED.len()) else {
+        unreachable!("the head is fine");
+    };
+    let headers = &mut head.headers;
+    let mut list: Vec<(String, Vec<u8>)> = headers.iter().map(owned).collect();
+    for edit in data.chunks(3) {
+        let [action, name, value] = [
+            edit[0],
+            *edit.get(1).unwrap_or(&0),
+            *edit.last().unwrap_or(&0),
+        ];
+        let name = NAMES[usize::from(name) % NAMES.len()];
+        let text = format!("v{}", char::from(value));
+        let clean = text
+            .replace(|c: char| c.is_ascii_control() && c != '\t', " ")
+            .into_bytes();
+        let is_named = |(other, _): &(String, Vec<u8>)| other.eq_ignore_ascii_case(name);
+        let had = list.iter().any(is_named);
+        match action % 5 {
+            0 => headers.append(name, &text),
+            1 => headers.set(name, &text),
+            2 => assert_eq!(headers.remove(name), had),
+            3 => headers.retain(|_, other, _| !other.eq_ignore_ascii_case(name.as_bytes())),
+            _ => headers.append_parts(name, &[&text.as_bytes()[..1], &text.as_bytes()[1..]]),
+        }
+        if matches!(action % 5, 1..=3) {
+            list.retain(|field| !is_named(field));
+        }
+        if !matches!(action % 5, 2 | 3) {
+            list.push((name.to_owned(), clean));
+        }
+        compare(headers, &list, name);
+    }
+}
+
+fn owned((name, value): (&[u8], &[u8])) -> (String, Vec<u8>) {
+    (String::from_utf8_lossy(name).into_owned(), value.to_vec())
+}
+
+fn compare(headers: &Headers, list: &[(String, Vec<u8>)], name: &str) {
+    assert_eq!(headers.iter().map(owned).collect::<Vec<_>>(), list);
+    assert_eq!(
+        (headers.len(), headers.is_empty()),
+        (list.len(), list.is_empty())
+    );
+    let named = || {
+        list.iter()
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+    };
+    let values: Vec<&[u8]> = named().map(|(_, value)| &value[..]).collect();
+    assert_eq!(headers.all(name).collect::<Vec<_>>(), values);
+    assert_eq!(headers.get(name), values.first().copied());
+    assert_eq!(headers.contains(name), !values.is_empty());
+    let known = Known::of(name.as_bytes());
+    if known != Known::Other {
+        assert_eq!(headers.has(known), !values.is_empty());
+        assert_eq!(headers.all_known(known).collect::<Vec<_>>(), values);
+    }
+    let mut out = Vec::new();
+    headers.write(&mut out);
+    assert_eq!(out.len(), headers.text_len());
+    let text = String::from_utf8_lossy(&out).into_owned();
+    assert_eq!(text.split_inclusive("\r\n").count(), list.len());
+}
