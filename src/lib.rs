@@ -12,6 +12,7 @@ pub mod limits;
 pub mod message;
 pub mod plugin;
 pub mod plugins;
+pub mod remote;
 pub mod router;
 pub mod server;
 pub mod snapshot;
