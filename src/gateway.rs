@@ -2,6 +2,7 @@
 //!
 //! [`drive_http1`] is the page to read first. Must not know: listeners, reload, YAML.
 
+pub mod access;
 pub mod client;
 pub mod drive_http1;
 pub mod error;
