@@ -53,11 +53,24 @@ pub fn read(
     env: &vault::Env<'_>,
     known: &Known,
 ) -> (Option<Model>, Report) {
+    let (model, report) = read_partly(text, file, env, known);
+    let model = report.is_ok().then_some(model);
+    (model, report)
+}
+
+/// Like [`read`], with what could be read even where there are errors: then references may point
+/// anywhere, and only entities by themselves may be looked at, to find further errors.
+#[must_use]
+pub fn read_partly(
+    text: &str,
+    file: &str,
+    env: &vault::Env<'_>,
+    known: &Known,
+) -> (Model, Report) {
     let mut report = Report::new(file, text);
     let mut model = Model::default();
     read_into(text, env, known, &mut model, &mut report);
     report.sort();
-    let model = report.is_ok().then_some(model);
     (model, report)
 }
 

@@ -4,6 +4,13 @@
 //! Must not know: the plugins (their table is handed in), tokio.
 
 pub mod cell;
+pub mod compile;
+mod entities;
+mod plans;
+mod services;
+#[cfg(test)]
+mod testing;
+pub mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +23,10 @@ use crate::telemetry::RouteMetrics;
 use crate::tls::{CertTable, ClientTls};
 use crate::upstream::Cluster;
 use crate::util::ids::{RouteIx, ServiceIx};
+pub use compile::{Parts, compile};
+pub use plans::{Chosen, chosen};
+pub use services::{UpstreamTls, fixed_endpoints};
+pub use verify::{Checked, Surroundings, check, known};
 
 /// Everything that requests of one generation use.
 pub struct Snapshot {
@@ -41,6 +52,8 @@ pub struct Snapshot {
     pub unrouted: Arc<RouteMetrics>,
     /// One per distinct upstream or host; services point in here.
     pub clusters: Vec<Arc<Cluster>>,
+    /// The targets of each cluster, as the file has them.
+    pub targets: Vec<Vec<TargetSpec>>,
     /// Certificates by server name.
     pub certs: Arc<CertTable>,
     /// The configuration with its secrets masked, for `GET /config`.
@@ -119,6 +132,19 @@ pub struct Upstream {
     pub cluster: usize,
     /// Its targets, as views show them.
     pub targets: Vec<Entity>,
+}
+
+/// One target of a cluster: an address or a name that is resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TargetSpec {
+    /// Address or name, IPv6 without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Share of the traffic of each of its addresses, 0-65535.
+    pub weight: u32,
+    /// As written, `host:port`.
+    pub target: String,
 }
 
 impl Snapshot {

@@ -1,0 +1,230 @@
+//! Services and upstreams: what they connect to, how, and under which TLS identity.
+//!
+//! Invariant: compiling never changes a cluster that is in use; it only fills a fresh one whose
+//! targets are all addresses, so that a snapshot works as soon as it is live. What else a cluster
+//! holds, its feeder in `control` decides.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::entities;
+use super::{Service, TargetSpec, Upstream};
+use crate::config::model::{self, Model};
+use crate::tls::client::{Alpn, Verify};
+use crate::tls::{CaCert, Certificate, ClientTls, TlsClients, TlsIdentity, TlsSetupError};
+use crate::upstream::{Cluster, ClusterKey, EndpointSpec, Resolution};
+use crate::util::keep::Keeps;
+
+/// Intermediate certificates that a verified chain may have where the service says nothing
+/// (Kong's default).
+const VERIFY_DEPTH: u32 = 1;
+
+/// TLS towards upstreams: configurations, and the number under which pooled connections know
+/// each identity. One for the whole process: a number is never given to another identity.
+#[derive(Debug)]
+pub struct UpstreamTls {
+    clients: TlsClients,
+    numbers: Mutex<HashMap<TlsIdentity, u32>>,
+}
+
+impl UpstreamTls {
+    /// Without any identity.
+    pub fn new() -> Result<Self, TlsSetupError> {
+        Ok(Self {
+            clients: TlsClients::new()?,
+            numbers: Mutex::default(),
+        })
+    }
+
+    fn get(&self, identity: TlsIdentity) -> (ClientTls, u32) {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = numbers.len() as u32;
+        let number = *numbers.entry(identity.clone()).or_insert(next);
+        (self.clients.get(identity), number)
+    }
+}
+
+impl TargetSpec {
+    /// The address, if the host is one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        let ip: IpAddr = self.host.parse().ok()?;
+        Some(SocketAddr::new(ip, self.port))
+    }
+
+    /// The endpoint of this target at that address.
+    pub fn endpoint(&self, ip: IpAddr) -> EndpointSpec {
+        EndpointSpec {
+            address: SocketAddr::new(ip, self.port),
+            host: self.host.clone(),
+            target: self.target.clone(),
+            weight: self.weight,
+        }
+    }
+}
+
+/// The endpoints of targets that all are addresses; `None` when one is a name.
+pub fn fixed_endpoints(targets: &[TargetSpec]) -> Option<Vec<EndpointSpec>> {
+    let endpoint = |target: &TargetSpec| Some(target.endpoint(target.address()?.ip()));
+    targets.iter().map(endpoint).collect()
+}
+
+/// What services compile from.
+pub(super) struct Sources<'a> {
+    pub(super) model: &'a Model,
+    pub(super) certificates: &'a [Certificate],
+    pub(super) authorities: &'a [CaCert],
+    pub(super) tls: &'a UpstreamTls,
+    pub(super) keeps: &'a Keeps,
+}
+
+/// Everything between routes and addresses.
+#[derive(Default)]
+pub(super) struct Wiring {
+    pub(super) services: Vec<Service>,
+    pub(super) upstreams: Vec<Upstream>,
+    pub(super) clusters: Vec<Arc<Cluster>>,
+    /// The targets of each cluster.
+    pub(super) targets: Vec<Vec<TargetSpec>>,
+    by_key: HashMap<ClusterKey, usize>,
+}
+
+impl Wiring {
+    /// Compiles all upstreams and services of a model.
+    pub(super) fn new(sources: &Sources<'_>) -> Self {
+        let mut wiring = Wiring::default();
+        for upstream in &sources.model.upstreams {
+            let upstream = wiring.upstream(sources, upstream);
+            wiring.upstreams.push(upstream);
+        }
+        for service in &sources.model.services {
+            let service = wiring.service(sources, service);
+            wiring.services.push(service);
+        }
+        wiring
+    }
+
+    fn upstream(&mut self, sources: &Sources<'_>, upstream: &model::Upstream) -> Upstream {
+        let model = sources.model;
+        let targets = upstream
+            .targets
+            .iter()
+            .filter_map(|ix| model.targets.get(*ix));
+        let specs = targets.clone().map(target).collect();
+        let key = ClusterKey::Upstream(upstream.name.clone());
+        Upstream {
+            entity: entities::upstream(model, upstream),
+            host_header: upstream.host_header.clone(),
+            cluster: self.cluster(sources.keeps, key, specs),
+            targets: targets
+                .map(|target| entities::target(model, target))
+                .collect(),
+        }
+    }
+
+    fn service(&mut self, sources: &Sources<'_>, service: &model::Service) -> Service {
+        let upstreams = &sources.model.upstreams;
+        let upstream = upstreams.iter().position(|u| u.name == service.host);
+        let cluster = upstream.and_then(|ix| self.upstreams.get(ix));
+        let cluster = match cluster.map(|upstream| upstream.cluster) {
+            Some(cluster) => cluster,
+            None => self.host(sources.keeps, service),
+        };
+        let http2 = service.http2 || service.protocol.is_grpc();
+        Service {
+            entity: entities::service(sources.model, service),
+            tls: service.protocol.is_tls().then(|| {
+                let upstream = upstream.and_then(|ix| upstreams.get(ix));
+                sources.tls.get(identity(sources, service, upstream, http2))
+            }),
+            http2,
+            grpc: service.protocol.is_grpc(),
+            host: service.host.clone(),
+            port: service.port,
+            path: service.path.clone().unwrap_or_else(|| "/".to_owned()),
+            retries: service.retries,
+            connect_timeout: service.connect_timeout,
+            write_timeout: service.write_timeout,
+            read_timeout: service.read_timeout,
+            cluster,
+            upstream,
+        }
+    }
+
+    /// The cluster of a service that names its host itself.
+    fn host(&mut self, keeps: &Keeps, service: &model::Service) -> usize {
+        let host = bare(&service.host).to_ascii_lowercase();
+        let key = ClusterKey::Host {
+            host: host.clone(),
+            port: service.port,
+        };
+        let target = TargetSpec {
+            target: key.name(),
+            host,
+            port: service.port,
+            weight: 100,
+        };
+        self.cluster(keeps, key, vec![target])
+    }
+
+    fn cluster(&mut self, keeps: &Keeps, key: ClusterKey, targets: Vec<TargetSpec>) -> usize {
+        if let Some(known) = self.by_key.get(&key) {
+            return *known;
+        }
+        let cluster = keeps
+            .of::<ClusterKey, Cluster>()
+            .adopt(key.clone(), || Cluster::new(key.clone()));
+        if cluster.endpoints().resolution == Resolution::Pending
+            && let Some(fixed) = fixed_endpoints(&targets)
+        {
+            cluster.set_endpoints(&fixed, Resolution::Known);
+        }
+        let ix = self.clusters.len();
+        self.clusters.push(cluster);
+        self.targets.push(targets);
+        self.by_key.insert(key, ix);
+        ix
+    }
+}
+
+fn target(target: &model::Target) -> TargetSpec {
+    TargetSpec {
+        host: target.host.clone(),
+        port: target.port,
+        weight: target.weight,
+        target: target.target.clone(),
+    }
+}
+
+/// An IPv6 address may stand in brackets.
+fn bare(host: &str) -> &str {
+    let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    inner.unwrap_or(host)
+}
+
+fn identity(
+    sources: &Sources<'_>,
+    service: &model::Service,
+    upstream: Option<&model::Upstream>,
+    http2: bool,
+) -> TlsIdentity {
+    let shown = service
+        .client_certificate
+        .or_else(|| upstream.and_then(|upstream| upstream.client_certificate));
+    let authorities = service.trusted.as_ref().map(|trusted| {
+        let known = trusted.iter().filter_map(|ix| sources.authorities.get(*ix));
+        known.cloned().collect()
+    });
+    let depth = service.tls_verify_depth.unwrap_or(VERIFY_DEPTH);
+    TlsIdentity {
+        verify: match service.tls_verify {
+            Some(true) => Verify::On {
+                cas: authorities,
+                depth: u8::try_from(depth).unwrap_or(u8::MAX),
+            },
+            _ => Verify::Off,
+        },
+        client_cert: shown.and_then(|ix| sources.certificates.get(ix)).cloned(),
+        alpn: if http2 { Alpn::Http2 } else { Alpn::Http1 },
+    }
+}

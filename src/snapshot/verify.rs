@@ -1,0 +1,156 @@
+//! Everything that is wrong with a file, in one report; only a file without errors becomes a
+//! [`Checked`].
+//!
+//! Invariant: [`check`] alone makes a `Checked`, and whatever compiling could stumble over is
+//! reported here: a file that checks loads.
+
+mod certs;
+mod locate;
+mod plugins;
+mod routes;
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use self::certs::Authorities;
+use self::locate::Places;
+use crate::config::model::Model;
+use crate::config::settings::{self, Layer, Merged, Variables};
+use crate::config::{self, Known, Report};
+use crate::plugin::PluginDef;
+use crate::router::{Flavor, RouteSpec, RouteTable};
+use crate::tls::{CertTable, Certificate};
+use crate::util::ids::RouteIx;
+
+/// What the process says besides the file. Both win over the file's `gateway:` section, and the
+/// file may refer to the variables.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The command line.
+    pub flags: Layer,
+    /// The environment.
+    pub variables: Variables,
+}
+
+/// A file without errors, with what was already made of it. Made by [`check`] alone.
+#[derive(Debug)]
+pub struct Checked {
+    pub(super) model: Model,
+    pub(super) settings: Merged,
+    pub(super) hash: String,
+    pub(super) masked: String,
+    /// The routes of enabled services, as indexes of the model's.
+    pub(super) routes: Vec<usize>,
+    pub(super) table: RouteTable,
+    pub(super) certificates: Vec<Certificate>,
+    pub(super) authorities: Authorities,
+    pub(super) server_names: Arc<CertTable>,
+}
+
+impl Checked {
+    /// The settings in force with this file.
+    pub fn settings(&self) -> &Merged {
+        &self.settings
+    }
+
+    /// What the file says.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Hash of the text, 32 hex digits.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// What the routes of enabled services ask for, in the order of [`RouteIx`].
+    pub fn route_specs(&self) -> Vec<RouteSpec> {
+        routes::specs(&self.model, &self.routes)
+    }
+
+    /// A route's index in the model.
+    pub fn route(&self, ix: RouteIx) -> Option<usize> {
+        self.routes.get(ix.ix()).copied()
+    }
+
+    /// The index over the routes.
+    pub fn table(&self) -> &RouteTable {
+        &self.table
+    }
+}
+
+/// Hash of a configuration's text, 32 hex digits.
+pub fn hash(text: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes())
+        .simple()
+        .to_string()
+}
+
+/// What the reader of files must know of the plugins.
+pub fn known(table: &[&'static PluginDef]) -> Known {
+    let credentials = table.iter().filter_map(|def| def.credentials.as_ref());
+    Known {
+        plugins: table.iter().map(|def| def.known).collect(),
+        credentials: credentials.map(|def| def.known).collect(),
+    }
+}
+
+/// Reads and checks a file. The report begins its lines with `file`; it may hold warnings where
+/// there is no error.
+pub fn check(
+    text: &str,
+    file: &str,
+    around: &Surroundings,
+    table: &'static [&'static PluginDef],
+) -> (Option<Checked>, Report) {
+    let env = |name: &str| around.variables.get(name).cloned();
+    let known = known(table);
+    let (model, mut report) = config::read_partly(text, file, &env, &known);
+    let settings = settings::merge(&around.flags, &around.variables, &model.settings);
+    let flavor = flavor(&settings);
+    let mut places = Places::new(text);
+    let tls = certs::check(&model, &mut report);
+    let live = routes::live(&model);
+    let specs = routes::specs(&model, &live);
+    let compiled = routes::compile(&model, &live, &specs, flavor, &mut places, &mut report);
+    if report.is_ok() {
+        plugins::check(&model, table, &mut places, &mut report);
+    }
+    let checked = match (report.is_ok(), compiled) {
+        (true, Some(compiled)) => {
+            routes::warn(&model, &live, &specs, &compiled, &mut report);
+            Some(Checked {
+                settings,
+                hash: hash(text),
+                masked: masked(text, &known),
+                routes: live,
+                table: compiled,
+                certificates: tls.certificates,
+                authorities: tls.authorities,
+                server_names: Arc::new(tls.server_names),
+                model,
+            })
+        }
+        _ => None,
+    };
+    report.sort();
+    (checked, report)
+}
+
+/// The text as YAML without its secrets. It was read before, so it can be read.
+fn masked(text: &str, known: &Known) -> String {
+    let shown = config::masked(text, known).ok();
+    let yaml = shown.map(|node| serde_yaml::to_string(&node.to_json()).unwrap_or_default());
+    yaml.unwrap_or_default()
+}
+
+fn flavor(settings: &Merged) -> Flavor {
+    match settings.settings.router_flavor {
+        settings::RouterFlavor::Traditional => Flavor::Traditional,
+        settings::RouterFlavor::TraditionalCompatible => Flavor::TraditionalCompatible,
+    }
+}
+
+#[cfg(test)]
+mod tests;
