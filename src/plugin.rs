@@ -8,20 +8,22 @@
 pub mod build;
 pub mod context;
 pub mod plan;
+#[cfg(test)]
+pub mod testkit;
 
 use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use build::{Build, Credentials, Scope};
+pub use build::{Build, Credentials, Scope, instance};
 pub use context::{
     BodyCx, Facts, Instance, Later, Outcome, OutcomeCx, Place, RequestCx, RequestId, ResponseCx,
 };
 pub use plan::{Choices, Plan, Slot, Wishes};
 
-use crate::config::Parsed;
 use crate::config::known::{KnownCredential, KnownPlugin};
+use crate::config::{Known, Parsed};
 use crate::message::{BodyWish, Record, Reply};
 use crate::util::ids::ConsumerIx;
 
@@ -134,6 +136,15 @@ pub struct CredentialDef {
     pub known: KnownCredential,
     /// Makes the index that all instances of a snapshot share.
     pub index: fn(Vec<CredentialRow>) -> Arc<dyn Any + Send + Sync>,
+}
+
+/// What the reader of files must know of a table of plugins.
+pub fn known(table: &[&PluginDef]) -> Known {
+    let credentials = table.iter().filter_map(|def| def.credentials.as_ref());
+    Known {
+        plugins: table.iter().map(|def| def.known).collect(),
+        credentials: credentials.map(|def| def.known).collect(),
+    }
 }
 
 /// One credential of the file.

@@ -109,7 +109,8 @@ pub struct RequestHead {
     pub authority: Option<Span>,
     /// The path part of `target`, before normalisation.
     pub raw_path: Span,
-    /// The query with its question mark; empty without one.
+    /// The received query with its question mark; empty without one. Readers want
+    /// [`RequestHead::query`], which knows of replacements.
     pub query: Span,
     /// Protocol version.
     pub version: Version,
@@ -118,6 +119,8 @@ pub struct RequestHead {
     /// The path as routes see it and as it is sent: decoded, dot segments gone. Set by
     /// [`RequestHead::set_path`]; the received path where that is normal already.
     path: Path,
+    /// A query to send instead of the received one.
+    other_query: Option<String>,
     /// The sender keeps the connection open after the answer.
     pub keep_alive: bool,
     /// `Expect: 100-continue` (RFC 9110 §10.1.1).
@@ -173,9 +176,17 @@ impl RequestHead {
         self.text(self.raw_path)
     }
 
-    /// The query with its question mark; empty without one.
+    /// The query to send, with its question mark; empty without one.
     pub fn query(&self) -> &str {
-        self.text(self.query)
+        match &self.other_query {
+            Some(query) => query,
+            None => self.text(self.query),
+        }
+    }
+
+    /// Sends this query, question mark included, instead of the received one.
+    pub fn set_query(&mut self, query: String) {
+        self.other_query = Some(query);
     }
 
     /// The normalised path: what routes match and what is sent.

@@ -4,7 +4,10 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::{Flow, Plugin, RequestCx};
+use crate::config::Parsed;
 use crate::identity::Identity;
+use crate::message::Reply;
 use crate::util::handles::Handles;
 use crate::util::keep::Keeps;
 
@@ -54,4 +57,24 @@ pub struct Build<'a> {
     pub handles: &'a Handles,
     /// Number of data-plane workers.
     pub workers: usize,
+}
+
+/// Makes an instance from what the plugin parsed. The table pairs `parse` and `build`, so the type
+/// fits; should it ever not, requests get 500 rather than pass a plugin that is not there.
+pub fn instance<T: Any>(
+    parsed: &Parsed,
+    make: impl FnOnce(&T) -> Arc<dyn Plugin>,
+) -> Arc<dyn Plugin> {
+    match parsed.get() {
+        Some(config) => make(config),
+        None => Arc::new(Refusing),
+    }
+}
+
+struct Refusing;
+
+impl Plugin for Refusing {
+    fn on_request<'a>(&'a self, _: &'a mut RequestCx<'_>) -> Flow<'a> {
+        Reply::gateway(500, "An unexpected error occurred").into()
+    }
 }
