@@ -19,7 +19,9 @@ mod issue;
 mod order;
 mod path;
 mod pattern;
+mod roots;
 mod shadow;
+mod sieve;
 mod spec;
 mod tree;
 

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 
 use super::criteria::{Criteria, PathTest, Reader};
-use super::fan::{Fan, MIN_LIST};
+use super::fan::{self, Fan};
 use super::guard::{Guard, Methods};
-use super::host::{HostName, HostPattern, NameMap, Shape};
+use super::host::{HostName, HostPattern};
 use super::issue::RouteIssue;
 use super::order::Traits;
 use super::pattern::PathRegex;
+use super::roots::Trees;
+use super::sieve::{self, Sieve};
 use super::spec::{Flavor, RouteSpec};
 use super::tree::{Forest, NONE, Seed};
 use crate::util::ids::RouteIx;
@@ -28,6 +30,7 @@ pub struct RouteTable {
     pub(super) methods: Methods,
     pub(super) forest: Forest,
     pub(super) fans: Vec<Fan>,
+    pub(super) sieves: Vec<Sieve>,
     trees: Trees,
     header_names: Vec<Arc<str>>,
     routes: usize,
@@ -44,146 +47,6 @@ pub(super) struct Entry {
     pub(super) path: u32,
     /// Index of the expression whose groups are wanted, or `NONE`.
     pub(super) captures: u32,
-}
-
-/// The trees of one host name or wildcard.
-#[derive(Debug)]
-pub(super) struct HostRoots {
-    /// Of the name without a port.
-    bare: Roots,
-    /// Of the name with a port.
-    ports: Vec<(u16, Roots)>,
-}
-
-/// The trees of one name and port; the two differ only where ranks do.
-#[derive(Clone, Copy, Debug)]
-struct Roots {
-    /// For a request whose Host header is this very text.
-    literal: u32,
-    /// For other requests that it accepts.
-    other: u32,
-}
-
-const NO_ROOTS: Roots = Roots {
-    literal: NONE,
-    other: NONE,
-};
-
-impl Default for HostRoots {
-    fn default() -> Self {
-        Self {
-            bare: NO_ROOTS,
-            ports: Vec::new(),
-        }
-    }
-}
-
-impl HostRoots {
-    /// Two plain hosts can accept the same request.
-    fn is_contested(&self, shape: Shape) -> bool {
-        shape == Shape::Plain && self.bare.literal != NONE && !self.ports.is_empty()
-    }
-
-    /// Gives the trees for other requests: of their own where ranks differ, else the same.
-    fn settle(&mut self, shape: Shape, next: &mut impl FnMut(&mut u32)) {
-        let contested = self.is_contested(shape);
-        let ports = self.ports.iter_mut().map(|(_, roots)| roots);
-        for roots in ports.chain([&mut self.bare]) {
-            match contested {
-                true => next(&mut roots.other),
-                false => roots.other = roots.literal,
-            }
-        }
-    }
-
-    fn of(&self, port: Option<u16>) -> Roots {
-        match port {
-            None => self.bare,
-            Some(port) => {
-                let found = self.ports.iter().find(|(known, _)| *known == port);
-                found.map_or(NO_ROOTS, |(_, roots)| *roots)
-            }
-        }
-    }
-
-    fn roots_mut(&mut self, port: Option<u16>) -> &mut Roots {
-        let Some(port) = port else {
-            return &mut self.bare;
-        };
-        let at = self.ports.iter().position(|(known, _)| *known == port);
-        let at = at.unwrap_or_else(|| {
-            self.ports.push((port, NO_ROOTS));
-            self.ports.len() - 1
-        });
-        &mut self.ports[at].1
-    }
-
-    #[inline]
-    fn each(&self, host: &HostName<'_>, mut visit: impl FnMut(u32)) {
-        visit(if host.port.is_none() {
-            self.bare.literal
-        } else {
-            self.bare.other
-        });
-        if let Some((_, roots)) = self
-            .ports
-            .iter()
-            .find(|(port, _)| *port == host.effective_port)
-        {
-            visit(if host.port.is_some() {
-                roots.literal
-            } else {
-                roots.other
-            });
-        }
-    }
-}
-
-/// Which tree serves which host.
-#[derive(Debug)]
-struct Trees {
-    hosts: NameMap<HostRoots>,
-    /// Of the entries that ask for no host.
-    any_host: u32,
-}
-
-impl Trees {
-    /// Numbers the trees from 0 without a gap: every number is used by some route.
-    fn number(criteria: &[Criteria<'_>]) -> Self {
-        let mut trees = Self {
-            hosts: NameMap::default(),
-            any_host: NONE,
-        };
-        let mut count = 0;
-        let mut next = |root: &mut u32| {
-            if *root == NONE {
-                *root = count;
-                count += 1;
-            }
-        };
-        for one in criteria {
-            if one.hosts.is_empty() {
-                next(&mut trees.any_host);
-            }
-            for host in &one.hosts {
-                next(&mut trees.hosts.entry(host).roots_mut(host.port).literal);
-            }
-        }
-        trees
-            .hosts
-            .each_mut(|shape, roots| roots.settle(shape, &mut next));
-        trees
-    }
-
-    fn is_contested(&self, host: &HostPattern) -> bool {
-        let roots = self.hosts.get(host.shape, &host.name);
-        roots.is_some_and(|roots| roots.is_contested(host.shape))
-    }
-
-    fn roots(&self, host: &HostPattern) -> Roots {
-        let roots = self.hosts.get(host.shape, &host.name);
-        roots.map_or(NO_ROOTS, |roots| roots.of(host.port))
-    }
 }
 
 /// An entry before its rank is known.
@@ -218,13 +81,14 @@ impl RouteTable {
             forest,
             guards: guards.collect(),
             fans: Vec::new(),
+            sieves: Vec::new(),
             trees,
-            header_names: reader.header_names.into_values().collect(),
+            header_names: sorted(reader.header_names.into_values()),
             routes: specs.len(),
             regexes: reader.regexes,
             methods: reader.methods,
         };
-        table.split_long_lists();
+        table.index_long_lists();
         Ok(table)
     }
 
@@ -243,7 +107,7 @@ impl RouteTable {
         self.flavor
     }
 
-    /// The header names that some route asks for, lower case, in no order.
+    /// The header names that some route asks for, lower case, sorted.
     pub fn header_names(&self) -> impl Iterator<Item = &str> {
         self.header_names.iter().map(|name| &**name)
     }
@@ -255,28 +119,35 @@ impl RouteTable {
 
     /// The trees that a request with this host may match in.
     #[inline]
-    pub(super) fn each_root(&self, host: &HostName<'_>, mut visit: impl FnMut(u32)) {
-        self.trees
-            .hosts
-            .each(host.name, |roots| roots.each(host, &mut visit));
-        visit(self.trees.any_host);
+    pub(super) fn each_root(&self, host: &HostName<'_>, visit: impl FnMut(u32)) {
+        self.trees.each(host, visit);
     }
 
-    fn split_long_lists(&mut self) {
+    /// Gives long lists a second index: look-ups stay short even where paths do not tell.
+    fn index_long_lists(&mut self) {
         let Self {
             forest,
             fans,
+            sieves,
             entries,
             guards,
+            regexes,
             ..
         } = self;
         let guard = |rank: u32| guards.get(entries[rank as usize].guard as usize);
-        for (node, list) in forest.nodes_mut() {
-            if list.len() >= MIN_LIST
-                && let Some(fan) = Fan::split(list, guard)
+        let regex = |rank: u32| &regexes[entries[rank as usize].path as usize];
+        for (node, plain, expressions) in forest.nodes_mut() {
+            if plain.len() >= fan::MIN_LIST
+                && let Some(fan) = Fan::split(plain, guard)
             {
                 node.fan = fans.len() as u32;
                 fans.push(fan);
+            }
+            if expressions.len() >= sieve::MIN_LIST
+                && let Some(sieve) = Sieve::join(expressions, regex)
+            {
+                node.sieve = sieves.len() as u32;
+                sieves.push(sieve);
             }
         }
     }
@@ -339,30 +210,9 @@ fn seeds<'c>(
             })
         };
         let hosts = &criteria[draft.route].hosts;
-        if hosts.is_empty() {
-            plant(trees.any_host);
-        }
-        for host in hosts {
-            trees_of(&draft.traits, trees.roots(host), &mut plant);
-        }
+        trees.each_of_entry(hosts, &draft.traits, &mut plant);
     }
     seeds
-}
-
-/// The trees of a host in which an entry with these traits stands. Of an entry that stands in the
-/// order twice each tree takes its own; one that has wildcards beside its plain hosts stands there
-/// once and goes into both.
-fn trees_of(traits: &Traits, roots: Roots, plant: &mut impl FnMut(u32)) {
-    let (literal, other) = match traits.plain_hosts {
-        true => (traits.literal_host, !traits.literal_host),
-        false => (true, true),
-    };
-    if literal {
-        plant(roots.literal);
-    }
-    if other && roots.other != roots.literal {
-        plant(roots.other);
-    }
 }
 
 fn entries(
@@ -390,6 +240,12 @@ fn entries(
         }
     };
     drafts.iter().map(entry).collect()
+}
+
+fn sorted(names: impl Iterator<Item = Arc<str>>) -> Vec<Arc<str>> {
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    names
 }
 
 /// Per route the place of its guard among those that are not empty.

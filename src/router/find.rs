@@ -6,6 +6,7 @@
 use super::captures::Captures;
 use super::compile::{Entry, RouteTable};
 use super::host::{HostName, NameBuf, lowered};
+use super::sieve::Sieve;
 use super::tree::{NONE, Node};
 use crate::message::Headers;
 use crate::util::ids::RouteIx;
@@ -83,7 +84,7 @@ impl RouteTable {
 }
 
 /// How many lists of expressions can wait; more are run at once, which only costs time.
-const WAITING: usize = 16;
+const WAITING: usize = 8;
 
 struct Search<'t, 'l> {
     table: &'t RouteTable,
@@ -92,8 +93,8 @@ struct Search<'t, 'l> {
     /// The lowest rank that matched so far, and where its match ends.
     best: u32,
     end: usize,
-    /// Lists of expressions whose literal start fits.
-    waiting: [&'t [u32]; WAITING],
+    /// Lists of expressions whose literal start fits, and the sieves of the long ones.
+    waiting: [(&'t [u32], Option<&'t Sieve>); WAITING],
     waiting_len: usize,
 }
 
@@ -105,7 +106,7 @@ impl<'t, 'l> Search<'t, 'l> {
             method: table.methods.bit(lookup.method),
             best: NONE,
             end: 0,
-            waiting: [&[]; WAITING],
+            waiting: [(&[], None); WAITING],
             waiting_len: 0,
         }
     }
@@ -130,7 +131,7 @@ impl<'t, 'l> Search<'t, 'l> {
         }
         let regex = self.table.forest.regex(node);
         if regex.first().is_some_and(|&first| first < self.best) {
-            self.wait(regex);
+            self.wait(regex, self.table.sieves.get(node.sieve as usize));
         }
     }
 
@@ -145,9 +146,9 @@ impl<'t, 'l> Search<'t, 'l> {
         }
     }
 
-    fn wait(&mut self, list: &'t [u32]) {
+    fn wait(&mut self, list: &'t [u32], sieve: Option<&'t Sieve>) {
         if let Some(slot) = self.waiting.get_mut(self.waiting_len) {
-            *slot = list;
+            *slot = (list, sieve);
             self.waiting_len += 1;
         } else {
             list.iter().any(|&rank| self.regex(rank));
@@ -178,10 +179,8 @@ impl<'t, 'l> Search<'t, 'l> {
     }
 
     fn finish(mut self) -> Option<Match> {
-        while let Some(rank) = self.next_waiting() {
-            if self.regex(rank) {
-                break;
-            }
+        if self.waiting_len > 0 {
+            self.run_waiting();
         }
         let entry = self.table.entries.get(self.best as usize)?;
         let captures = match self.table.regexes.get(entry.captures as usize) {
@@ -195,14 +194,31 @@ impl<'t, 'l> Search<'t, 'l> {
         })
     }
 
-    /// Takes the lowest rank off the waiting lists.
-    fn next_waiting(&mut self) -> Option<u32> {
-        let lists = self.waiting[..self.waiting_len].iter_mut();
-        let list = lists
-            .filter(|list| !list.is_empty())
-            .min_by_key(|list| list[0])?;
-        let (first, rest) = list.split_first()?;
-        *list = rest;
-        Some(*first)
+    /// Runs expressions in rank order until one matches or none is left that could win.
+    fn run_waiting(&mut self) {
+        let mut sifted = Vec::new();
+        let mut lists: [&[u32]; WAITING + 1] = [&[]; WAITING + 1];
+        for (at, (list, sieve)) in self.waiting[..self.waiting_len].iter().enumerate() {
+            match sieve {
+                Some(sieve) => sieve.sift(self.lookup.path, &mut sifted),
+                None => lists[at + 1] = list,
+            }
+        }
+        sifted.sort_unstable();
+        lists[0] = &sifted;
+        while let Some(rank) = next_of(&mut lists[..=self.waiting_len]) {
+            if self.regex(rank) {
+                break;
+            }
+        }
     }
+}
+
+/// Takes the lowest rank off the lists.
+fn next_of(lists: &mut [&[u32]]) -> Option<u32> {
+    let filled = lists.iter_mut().filter(|list| !list.is_empty());
+    let list = filled.min_by_key(|list| list[0])?;
+    let (first, rest) = list.split_first()?;
+    *list = rest;
+    Some(*first)
 }

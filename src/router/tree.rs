@@ -33,8 +33,10 @@ pub(super) struct Node {
     regex: Span,
     /// The lowest rank here and below.
     pub(super) best: u32,
-    /// Index of the list's secondary index, or `NONE`.
+    /// Index of the second index over the plain list, or `NONE`.
     pub(super) fan: u32,
+    /// Index of the joint automata over the list of expressions, or `NONE`.
+    pub(super) sieve: u32,
 }
 
 /// An entry to be planted: rank `rank` under `path` in tree `tree`.
@@ -82,6 +84,7 @@ impl Forest {
             regex: none,
             best: NONE,
             fan: NONE,
+            sieve: NONE,
         };
         self.nodes.push(node);
         self.firsts.push(first);
@@ -119,6 +122,7 @@ impl Forest {
             regex: self.keep_list(&here[plain..]),
             best: seeds.iter().map(|seed| seed.rank).min().unwrap_or(NONE),
             fan: NONE,
+            sieve: NONE,
         };
     }
 
@@ -152,12 +156,12 @@ impl Forest {
         node.regex.of(&self.lists)
     }
 
-    /// Every node, to hang something on it.
-    pub(super) fn nodes_mut(&mut self) -> impl Iterator<Item = (&mut Node, &[u32])> {
+    /// Every node with its two lists, to hang something on it.
+    pub(super) fn nodes_mut(&mut self) -> impl Iterator<Item = (&mut Node, &[u32], &[u32])> {
         let lists = &self.lists;
         self.nodes.iter_mut().map(|node| {
-            let list = node.plain.of(lists);
-            (node, list)
+            let (plain, regex) = (node.plain.of(lists), node.regex.of(lists));
+            (node, plain, regex)
         })
     }
 

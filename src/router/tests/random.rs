@@ -99,6 +99,28 @@ fn crowd() -> impl Strategy<Value = RouteSpec> {
     })
 }
 
+/// Expressions behind one literal start, some on a host: sieves.
+fn expressions() -> impl Strategy<Value = RouteSpec> {
+    let path = select(vec![
+        "~/a[b/]*",
+        "~/a/?b",
+        "~/(?<x>[ab]+)/b$",
+        "~/[^/]+/b",
+        "~/a/b{2}",
+        "~/.*b",
+        "~/ab$",
+        "~/a$",
+    ]);
+    let hosts = some(&["a.test", "*.test", "x.a.test"], 2);
+    (path, hosts, some(&["GET"], 1), 0..3i64).prop_map(|(path, hosts, methods, prio)| RouteSpec {
+        paths: vec![path.to_owned(), "/a".to_owned()],
+        hosts,
+        methods,
+        regex_priority: prio,
+        ..RouteSpec::default()
+    })
+}
+
 fn asked() -> impl Strategy<Value = Request> {
     let host = select(vec![
         "a.test",
@@ -175,12 +197,12 @@ fn agree(specs: &[RouteSpec], flavor: Flavor, requests: &[Request]) -> Result<()
     Ok(())
 }
 
-/// A quarter of the usual number: each case is two tables and many requests. `PROPTEST_CASES`
+/// A share of the usual number: each case is two tables and many requests. `PROPTEST_CASES`
 /// makes it more.
 fn config() -> ProptestConfig {
     let usual = ProptestConfig::default();
     ProptestConfig {
-        cases: usual.cases / 4,
+        cases: usual.cases.div_ceil(6),
         failure_persistence: None,
         ..usual
     }
@@ -211,6 +233,15 @@ proptest! {
     fn long_lists(
         specs in proptest::collection::vec(crowd(), 20..40),
         requests in proptest::collection::vec(asked(), 10),
+    ) {
+        for flavor in BOTH {
+            agree(&specs, flavor, &requests)?;
+        }
+    }
+    #[test]
+    fn long_lists_of_expressions(
+        specs in proptest::collection::vec(expressions(), 12..24),
+        requests in proptest::collection::vec(asked(), 16),
     ) {
         for flavor in BOTH {
             agree(&specs, flavor, &requests)?;
