@@ -116,6 +116,13 @@ impl Exchange {
         self.status = 0;
     }
 
+    /// Gives back memory that only an unusual request needed.
+    pub fn shrink(&mut self) {
+        self.clear();
+        self.request.headers.shrink();
+        self.response.headers.shrink();
+    }
+
     /// A head is complete: the clock starts, the client's address is known, the path is
     /// normalised. From here on `end` writes the log.
     pub fn begin(&mut self, worker: &Worker, conn: &ConnInfo) -> Result<(), ProxyError> {
@@ -561,6 +568,10 @@ impl Exchange {
             return;
         }
         self.outcome(Outcome::Abandoned, false);
+        if self.status == 0 {
+            // Dropped before there was an answer: only the client's leaving does that.
+            self.client_gone();
+        }
         if let Some(endpoint) = self.endpoint.take() {
             endpoint.end(false);
         }

@@ -216,7 +216,8 @@ impl Worker {
     }
 
     /// Takes an exchange back.
-    pub fn recycle_exchange(&self, exchange: Box<Exchange>) {
+    pub fn recycle_exchange(&self, mut exchange: Box<Exchange>) {
+        exchange.shrink();
         let mut exchanges = self.exchanges.borrow_mut();
         if exchanges.len() < SPARE {
             exchanges.push(exchange);

@@ -239,6 +239,9 @@ impl Headers {
     /// Gives back memory beyond what an ordinary message needs.
     pub fn shrink(&mut self) {
         const KEEP: usize = 8 * 1024;
+        if self.raw.capacity() > 4 * KEEP {
+            self.raw = Vec::new();
+        }
         if self.extra.capacity() > KEEP {
             self.extra = Vec::new();
         }
