@@ -61,12 +61,7 @@ pub fn read(
 /// Like [`read`], with what could be read even where there are errors: then references may point
 /// anywhere, and only entities by themselves may be looked at, to find further errors.
 #[must_use]
-pub fn read_partly(
-    text: &str,
-    file: &str,
-    env: &vault::Env<'_>,
-    known: &Known,
-) -> (Model, Report) {
+pub fn read_partly(text: &str, file: &str, env: &vault::Env<'_>, known: &Known) -> (Model, Report) {
     let mut report = Report::new(file, text);
     let mut model = Model::default();
     read_into(text, env, known, &mut model, &mut report);

@@ -93,7 +93,11 @@ impl Drop for Fed {
 impl Feeder {
     /// A feeder that feeds nothing yet. To be used inside the control runtime.
     pub fn new(resolver: Arc<dyn Resolve>) -> Feeder {
-        Feeder { resolver, names: HashMap::new(), fed: HashMap::new() }
+        Feeder {
+            resolver,
+            names: HashMap::new(),
+            fed: HashMap::new(),
+        }
     }
 
     /// Follows a snapshot that went live: clusters that are new or have other targets are fed
@@ -124,7 +128,10 @@ impl Feeder {
             let cluster = Arc::downgrade(cluster);
             Some(tokio::spawn(keep_fed(cluster, targets.to_vec(), names)))
         };
-        Fed { targets: targets.to_vec(), task }
+        Fed {
+            targets: targets.to_vec(),
+            task,
+        }
     }
 
     /// The task of a name, started if nobody has asked for it yet.
@@ -175,7 +182,10 @@ fn learn(known: &watch::Sender<Known>, name: &str, mut addresses: Vec<IpAddr>) {
     // Resolvers rotate their answers; the order must not look like a change.
     addresses.sort();
     addresses.dedup();
-    let fresh = Known { addresses, resolution: Resolution::Known };
+    let fresh = Known {
+        addresses,
+        resolution: Resolution::Known,
+    };
     known.send_if_modified(|now| {
         let changed = *now != fresh;
         if changed {
@@ -213,7 +223,9 @@ async fn keep_fed(
         for watch in &mut watches {
             watch.mark_unchanged();
         }
-        let now = names.iter().map(|(name, known)| (name.clone(), known.borrow().clone()));
+        let now = names
+            .iter()
+            .map(|(name, known)| (name.clone(), known.borrow().clone()));
         let now: HashMap<_, _> = now.collect();
         match cluster.upgrade() {
             Some(cluster) => put_together(&cluster, &targets, &now),
@@ -225,10 +237,19 @@ async fn keep_fed(
 
 /// Waits until one of several watches has something new.
 async fn any_changed(watches: &mut [watch::Receiver<Known>]) {
-    let mut waiting: Vec<_> = watches.iter_mut().map(|watch| Box::pin(watch.changed())).collect();
+    let mut waiting: Vec<_> = watches
+        .iter_mut()
+        .map(|watch| Box::pin(watch.changed()))
+        .collect();
     std::future::poll_fn(|cx| {
-        let ready = waiting.iter_mut().any(|watch| watch.as_mut().poll(cx).is_ready());
-        if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        let ready = waiting
+            .iter_mut()
+            .any(|watch| watch.as_mut().poll(cx).is_ready());
+        if ready {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
 }
@@ -242,7 +263,9 @@ fn put_together(cluster: &Cluster, targets: &[TargetSpec], names: &HashMap<Strin
             specs.push(target.endpoint(address.ip()));
             continue;
         }
-        let Some(known) = names.get(&target.host.to_ascii_lowercase()) else { continue };
+        let Some(known) = names.get(&target.host.to_ascii_lowercase()) else {
+            continue;
+        };
         specs.extend(known.addresses.iter().map(|ip| target.endpoint(*ip)));
         if known.resolution != Resolution::Known {
             worst = known.resolution;
@@ -251,7 +274,11 @@ fn put_together(cluster: &Cluster, targets: &[TargetSpec], names: &HashMap<Strin
     if specs.is_empty() && worst == Resolution::Pending {
         return;
     }
-    let resolution = if specs.is_empty() { worst } else { Resolution::Known };
+    let resolution = if specs.is_empty() {
+        worst
+    } else {
+        Resolution::Known
+    };
     cluster.set_endpoints(&specs, resolution);
 }
 

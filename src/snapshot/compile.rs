@@ -161,4 +161,3 @@ fn protocols(list: &[Protocol]) -> Protocols {
         grpcs: list.contains(&Protocol::Grpcs),
     }
 }
-

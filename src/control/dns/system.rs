@@ -65,11 +65,15 @@ impl Resolve for System {
             match resolver.lookup_ip(name).await {
                 Ok(found) => {
                     let addresses: Vec<_> = found.iter().collect();
-                    let valid_for =
-                        found.valid_until().saturating_duration_since(Instant::now().into_std());
-                    Some(Answer { addresses, valid_for })
-                        .filter(|answer| !answer.addresses.is_empty())
-                        .ok_or(ResolveError::NotFound)
+                    let valid_for = found
+                        .valid_until()
+                        .saturating_duration_since(Instant::now().into_std());
+                    Some(Answer {
+                        addresses,
+                        valid_for,
+                    })
+                    .filter(|answer| !answer.addresses.is_empty())
+                    .ok_or(ResolveError::NotFound)
                 }
                 Err(error) if error.is_no_records_found() || error.is_nx_domain() => {
                     Err(ResolveError::NotFound)
@@ -83,8 +87,8 @@ impl Resolve for System {
 /// `localhost` is this machine, whatever a name server says (RFC 6761 §6.3).
 fn localhost(name: &str) -> Option<Answer> {
     let name = name.trim_end_matches('.');
-    let local = name.eq_ignore_ascii_case("localhost")
-        || name.to_ascii_lowercase().ends_with(".localhost");
+    let local =
+        name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
     local.then(|| Answer {
         addresses: vec![std::net::Ipv4Addr::LOCALHOST.into()],
         valid_for: Duration::from_secs(3600),

@@ -19,7 +19,12 @@ impl Script {
     }
 
     fn asked(&self, name: &str) -> usize {
-        self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|asked| *asked == name)
+            .count()
     }
 }
 
@@ -31,13 +36,21 @@ impl Resolve for Script {
                 std::future::pending::<()>().await;
             }
             let answers = self.answers.lock().unwrap();
-            answers.get(name).cloned().unwrap_or(Err(ResolveError::NotFound))
+            answers
+                .get(name)
+                .cloned()
+                .unwrap_or(Err(ResolveError::NotFound))
         })
     }
 }
 
 fn target(host: &str, port: u16, weight: u32) -> TargetSpec {
-    TargetSpec { host: host.into(), port, weight, target: format!("{host}:{port}") }
+    TargetSpec {
+        host: host.into(),
+        port,
+        weight,
+        target: format!("{host}:{port}"),
+    }
 }
 
 fn cluster() -> Arc<Cluster> {
@@ -46,7 +59,10 @@ fn cluster() -> Arc<Cluster> {
 
 fn seen(cluster: &Cluster) -> Vec<(String, u32)> {
     let set = cluster.endpoints();
-    set.endpoints.iter().map(|e| (e.address.to_string(), e.weight())).collect()
+    set.endpoints
+        .iter()
+        .map(|e| (e.address.to_string(), e.weight()))
+        .collect()
 }
 
 async fn settle() {
@@ -61,7 +77,11 @@ async fn every_address_gets_the_full_weight_and_ttls_are_honoured() {
     let cluster = cluster();
     let _fed = feeder.feed(&cluster, &[target("a", 80, 7), target("10.1.1.1", 81, 1)]);
     cluster.resolved().await;
-    let both = [("10.0.0.1:80".into(), 7), ("10.0.0.2:80".into(), 7), ("10.1.1.1:81".into(), 1)];
+    let both = [
+        ("10.0.0.1:80".into(), 7),
+        ("10.0.0.2:80".into(), 7),
+        ("10.1.1.1:81".into(), 1),
+    ];
     assert_eq!(seen(&cluster), both);
 
     script.say("a", Ok("10.0.0.3"));
@@ -108,7 +128,10 @@ async fn clusters_share_a_name_and_its_task_ends_with_them() {
     script.say("a", Ok("10.0.0.1"));
     let mut feeder = Feeder::new(script.clone());
     let (one, two) = (cluster(), cluster());
-    let fed = [feeder.feed(&one, &[target("a", 80, 1)]), feeder.feed(&two, &[target("A", 81, 1)])];
+    let fed = [
+        feeder.feed(&one, &[target("a", 80, 1)]),
+        feeder.feed(&two, &[target("A", 81, 1)]),
+    ];
     settle().await;
     assert_eq!(script.asked("a"), 1);
     assert_eq!(seen(&two), [("10.0.0.1:81".to_owned(), 1)]);
