@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod gateway;
 pub mod http1;
 pub mod http2;
