@@ -30,6 +30,76 @@ use sluicegate::util::local;
 use sluicegate::util::sweep::Sweep;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// A request as a client of an API sends it.
+pub const REQUEST: &[u8] = b"GET /api/users/42?page=3 HTTP/1.1\r\n\
+    Host: api.example.com\r\n\
+    User-Agent: budget/1.0\r\n\
+    Accept: application/json\r\n\
+    Accept-Encoding: gzip, br\r\n\
+    Cookie: session=0123456789abcdef\r\n\
+    X-Trace: 4bf92f3577b34da6a3ce929d0e0e4736\r\n\r\n";
+
+/// The end of [`ANSWER`].
+pub const BODY: &[u8] = b"{\"ok\":\"true\"}";
+
+/// An upstream's answer.
+pub const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\n\
+    Content-Type: application/json\r\n\
+    Content-Length: 13\r\n\
+    Cache-Control: no-store\r\n\
+    Server: upstream\r\n\
+    Date: Tue, 15 Nov 1994 08:12:31 GMT\r\n\r\n\
+    {\"ok\":\"true\"}";
+
+/// One service behind `/api`, with more YAML behind it.
+pub fn config(upstream: SocketAddr, more: &str) -> String {
+    format!(
+        "services:\n- name: s\n  url: http://{upstream}/base\n  routes:\n  \
+         - name: r\n    paths: [/api]\n    methods: [GET]\n{more}"
+    )
+}
+
+/// Every plugin that there is, none of which answers [`guarded`].
+pub const PLUGINS: &str = "
+plugins:
+- name: correlation-id
+- name: cors
+  config: {origins: [https://app.example.com, https://admin.example.com]}
+- name: jwt
+  config: {claims_to_verify: [exp]}
+- name: key-auth
+- name: rate-limiting
+  config: {minute: 1000000000, policy: local}
+- name: request-termination
+  config: {trigger: X-Maintenance}
+consumers:
+- username: c
+  keyauth_credentials: [{key: k}]
+  jwt_secrets: [{key: issuer, secret: secret-of-the-issuer}]
+";
+
+/// [`REQUEST`] with an origin, a key and a token that does not expire soon.
+pub fn guarded() -> Vec<u8> {
+    #[derive(serde::Serialize)]
+    struct Claims {
+        iss: &'static str,
+        exp: u64,
+    }
+    let claims = Claims {
+        iss: "issuer",
+        exp: 4_000_000_000,
+    };
+    let key = jsonwebtoken::EncodingKey::from_secret(b"secret-of-the-issuer");
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let mut request = REQUEST[..REQUEST.len() - 2].to_vec();
+    write!(
+        request,
+        "Origin: https://app.example.com\r\napikey: k\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    .unwrap();
+    request
+}
+
 /// Configuration text to a snapshot, by the same steps as a reload.
 pub fn snapshot(text: &str, metrics: &Metrics) -> Snapshot {
     let (checked, report) =
@@ -93,13 +163,17 @@ pub fn conn() -> ConnInfo {
     }
 }
 
-/// Runs a future on a data plane's kind of runtime.
-pub fn run<T>(future: impl Future<Output = T>) -> T {
+/// A data plane's kind of runtime.
+pub fn runtime() -> tokio::runtime::LocalRuntime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(Default::default())
         .unwrap()
-        .block_on(future)
+}
+
+/// Runs a future on it.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    runtime().block_on(future)
 }
 
 /// An upstream on threads of its own that answers every request with `answer`. Requests are read
