@@ -1,14 +1,5 @@
-//! What runs beside the data plane (floor 6): reloads, signals, and who feeds the clusters.
+//! What runs beside the data plane: names, reloads, signals (floor 6).
 //!
-//! Must not know: workers, listeners, requests.
+//! Must not know: server, gateway.
 
 pub mod dns;
-pub mod loader;
-pub mod supervisor;
-#[cfg(test)]
-mod testkit;
-pub mod watch;
-
-pub use dns::Dns;
-pub use loader::{Loader, Loading};
-pub use supervisor::{Applied, Origin, ReloadError, Reloads};

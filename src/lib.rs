@@ -3,6 +3,7 @@
 //! The house has floors; imports go down only (`tests/house` keeps it so). See ARCHITECTURE.md.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -13,6 +13,7 @@ mod reloads;
 mod route;
 pub mod shard;
 pub mod status;
+mod totals;
 
 pub use exposition::{Buckets, Exposition};
 pub use metrics::{ConfigMetrics, Counter, Gauge, Metrics, RouteMetrics, Totals};

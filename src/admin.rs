@@ -1,0 +1,156 @@
+//! The admin and status listeners: health, metrics, views, reloads, the dashboard (floor 7).
+//!
+//! Runs on the control runtime. Invariant: nothing here touches the data plane but by reading what
+//! is shared with it already; a stuck or hostile admin client costs admin connections only, and
+//! those are bounded ([`serve`]). No secret leaves: views show what [`crate::snapshot`] has masked.
+//!
+//! Must not know: the gateway's exchanges, sockets of the data plane.
+
+mod body;
+mod config;
+mod guard;
+mod health;
+mod index;
+pub mod reload;
+pub mod serve;
+mod status;
+mod targets;
+mod views;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::snapshot::cell::SnapshotCell;
+use crate::telemetry::{Checks, Metrics};
+use crate::util::clock;
+use crate::util::drain::Drain;
+
+pub use reload::{Answer, LastReload, Offer, Reloads};
+pub use serve::{Secure, Stream};
+pub use status::ListenerInfo;
+
+/// What the admin listener tells about. Handed in once by whoever owns the process.
+pub struct Parts {
+    /// The live configuration.
+    pub cell: SnapshotCell,
+    /// Everything that is counted.
+    pub metrics: Arc<Metrics>,
+    /// Everybody who can tell how something is.
+    pub checks: Checks,
+    /// Whether the process is going down.
+    pub drain: Drain,
+    /// Who loads configurations.
+    pub reloads: Arc<dyn Reloads>,
+    /// What is listened on, with real ports.
+    pub listeners: Vec<ListenerInfo>,
+}
+
+/// The admin service. Clones are the same.
+#[derive(Clone)]
+pub struct Admin(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    started: Instant,
+    /// The first answers of discovery are in, or were waited for long enough. Never goes back.
+    discovered: AtomicBool,
+    /// Room for configurations that are being posted.
+    uploads: Semaphore,
+}
+
+impl Admin {
+    /// Takes the parts and registers the checks that follow from them: the configuration, every
+    /// upstream, the drain.
+    pub fn new(parts: Parts) -> Admin {
+        health::register(&parts);
+        Admin(Arc::new(Shared {
+            parts,
+            started: clock::now(),
+            discovered: AtomicBool::new(false),
+            uploads: Semaphore::new(config::AT_A_TIME),
+        }))
+    }
+
+    /// Everything: for `admin_listen`.
+    pub fn admin_routes(&self) -> Router {
+        let config = get(config::show).post(config::load);
+        let router = self
+            .probe_routes()
+            .route("/", get(index::show))
+            .route("/status", get(status::show))
+            .route("/config", config)
+            .route("/upstreams/{upstream}/health", get(targets::health))
+            .route("/upstreams/{upstream}/targets", get(targets::list));
+        let router = views::KINDS.iter().fold(router, |router, kind| {
+            let one = format!("/{}/{{key}}", kind.name);
+            router
+                .route(&format!("/{}", kind.name), get(views::all(*kind)))
+                .route(&one, get(views::one(*kind)))
+        });
+        finish(router.with_state(self.clone()))
+    }
+
+    /// What probes and scrapers need, nothing that changes or tells more: for `status_listen`.
+    pub fn status_routes(&self) -> Router {
+        finish(self.probe_routes().with_state(self.clone()))
+    }
+
+    fn probe_routes(&self) -> Router<Admin> {
+        Router::new()
+            .route("/health", get(health::health))
+            .route("/ready", get(health::ready))
+            .route("/metrics", get(status::metrics))
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+}
+
+/// What holds for every path: JSON for what does not exist, no drive-by requests, no guessing of
+/// content types by browsers.
+fn finish(router: Router) -> Router {
+    router
+        .fallback(|| async { message(StatusCode::NOT_FOUND, "Not found") })
+        .method_not_allowed_fallback(|| async {
+            message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+        })
+        .layer(axum::middleware::from_fn(guard::check))
+}
+
+/// An answer that says one thing.
+fn message(status: StatusCode, words: &str) -> Response {
+    answer(status, &json!({ "message": words }))
+}
+
+/// An answer in JSON.
+fn answer(status: StatusCode, body: &Value) -> Response {
+    let json = [(header::CONTENT_TYPE, crate::message::reply::JSON)];
+    (status, json, body.to_string()).into_response()
+}
+
+/// Runs what may take milliseconds beside the runtime's own threads.
+async fn blocking<T, F>(work: F) -> Result<T, Response>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| {
+        message(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "An unexpected error occurred",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;
