@@ -1,5 +1,14 @@
-//! What runs beside the data plane: names, reloads, signals (floor 6).
+//! What runs beside the data plane (floor 6): reloads, signals, and who feeds the clusters.
 //!
-//! Must not know: server, gateway.
+//! Must not know: workers, listeners, requests.
 
 pub mod dns;
+pub mod loader;
+pub mod supervisor;
+#[cfg(test)]
+mod testkit;
+pub mod watch;
+
+pub use dns::Dns;
+pub use loader::{Loader, Loading};
+pub use supervisor::{Applied, Origin, ReloadError, Reloads};

@@ -1,285 +1,316 @@
-//! Names become endpoints: A and AAAA records, refreshed in the background by their TTL.
+//! Names into addresses: one task per distinct name in use, which feeds every cluster that has it
+//! among its targets.
 //!
-//! One task per distinct name, shared by every cluster that uses it, and one per cluster that
-//! puts the answers of its names together. A name that cannot be resolved keeps its last good
-//! answer and delays nobody else. Tasks hold clusters weakly, so they end with the last snapshot
-//! that used one.
+//! Invariants: a name that does not resolve delays no other; the last good addresses are kept
+//! while refreshing fails; addresses of the file are never asked for. A cluster's list changes
+//! only when its addresses do.
+
+pub mod system;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use crate::snapshot::{Snapshot, TargetSpec};
-use crate::upstream::{Cluster, ClusterKey, EndpointSpec, Resolution};
+use crate::snapshot::{Snapshot, TargetSpec, fixed_endpoints};
+use crate::upstream::{Cluster, EndpointSpec, Resolution};
+use crate::util::clock;
 
-mod system;
-
-pub use system::System;
-
-/// What a resolver answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Addresses of both families, in the resolver's order.
-    pub addresses: Vec<IpAddr>,
-    /// How long they may be used without asking again.
-    pub valid_for: Duration,
+/// Whom names are asked of.
+pub trait Lookup: Send + Sync + 'static {
+    /// The addresses of a name. Dropping the future gives up.
+    fn lookup<'a>(&'a self, name: &'a str) -> Answering<'a>;
 }
 
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResolveError {
-    /// The name does not exist, or has no address.
-    #[error("the name does not exist or has no address")]
+/// An answer on its way.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, LookupError>> + Send + 'a>>;
+
+/// The addresses of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// At least one.
+    pub addresses: Vec<IpAddr>,
+    /// How long they are good for.
+    pub ttl: Duration,
+}
+
+/// Why a name has no addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LookupError {
+    /// It does not exist, or has no address.
+    #[error("no such name")]
     NotFound,
-    /// Nobody could be asked, or nobody answered.
+    /// Nobody could say.
     #[error("{0}")]
     Failed(String),
 }
 
-/// A look-up under way.
-pub type Looking<'a> = Pin<Box<dyn Future<Output = Result<Answer, ResolveError>> + Send + 'a>>;
+/// An answer is good for this long at least, whatever its TTL.
+const FLOOR: Duration = Duration::from_secs(1);
+/// And for this long at most: an address that moves early is found.
+const CEILING: Duration = Duration::from_secs(300);
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// First and longest pause after a failure.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// A name that is gone keeps its addresses this long (Kong's `dns_stale_ttl`).
+const STALE: Duration = Duration::from_secs(3600);
 
-/// Where names are looked up. Bounded in time by itself.
-pub trait Resolve: Send + Sync + 'static {
-    /// Looks a name up.
-    fn resolve<'a>(&'a self, name: &'a str) -> Looking<'a>;
+/// Feeds the clusters of the live snapshot.
+pub struct Dns {
+    lookup: Arc<dyn Lookup>,
+    runtime: Handle,
+    state: Mutex<State>,
 }
 
-/// Answers are asked for again at the earliest after this, whatever their TTL says.
-const SOONEST: Duration = Duration::from_secs(1);
-/// And at the latest after this.
-const LATEST: Duration = Duration::from_secs(3600);
-/// The pause after the first failure; it doubles up to [`RETRY_MOST`].
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// The longest pause between failures.
-const RETRY_MOST: Duration = Duration::from_secs(30);
-
-/// What is known of one name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Known {
-    addresses: Vec<IpAddr>,
-    resolution: Resolution,
+#[derive(Default)]
+struct State {
+    names: HashMap<String, Task>,
+    /// Those of the live snapshot.
+    feeds: Vec<Arc<Feed>>,
 }
 
-/// Feeds clusters whose targets are names. Owned by the supervisor.
-pub struct Feeder {
-    resolver: Arc<dyn Resolve>,
-    names: HashMap<String, Weak<watch::Sender<Known>>>,
-    fed: HashMap<ClusterKey, Fed>,
+struct Task {
+    name: Arc<Name>,
+    task: AbortHandle,
 }
 
-/// A cluster that is being fed.
-struct Fed {
-    targets: Vec<TargetSpec>,
-    task: Option<JoinHandle<()>>,
-}
-
-impl Drop for Fed {
+impl Drop for Task {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.task.abort();
     }
 }
 
-impl Feeder {
-    /// A feeder that feeds nothing yet. To be used inside the control runtime.
-    pub fn new(resolver: Arc<dyn Resolve>) -> Feeder {
-        Feeder {
-            resolver,
-            names: HashMap::new(),
-            fed: HashMap::new(),
-        }
+impl Dns {
+    /// Nobody to feed yet; tasks run on `runtime`.
+    pub fn new(lookup: Arc<dyn Lookup>, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            lookup,
+            runtime,
+            state: Mutex::default(),
+        })
     }
 
-    /// Follows a snapshot that went live: clusters that are new or have other targets are fed
-    /// anew, those that are gone no more.
-    pub fn follow(&mut self, snapshot: &Snapshot) {
-        let mut fed = HashMap::new();
-        for (cluster, targets) in snapshot.clusters.iter().zip(&snapshot.targets) {
-            let key = cluster.key().clone();
-            let same = self.fed.remove(&key).filter(|old| old.targets == *targets);
-            let entry = same.unwrap_or_else(|| self.feed(cluster, targets));
-            fed.insert(key, entry);
-        }
-        self.fed = fed;
-        self.names.retain(|_, name| name.strong_count() > 0);
-    }
-
-    fn feed(&mut self, cluster: &Arc<Cluster>, targets: &[TargetSpec]) -> Fed {
+    /// Feeds the clusters of this snapshot from now on, and those of an earlier one no more. Names
+    /// that stay keep their addresses.
+    pub fn follow(&self, snapshot: &Snapshot) {
+        let mut state = lock(&self.state);
+        let mut feeds = Vec::new();
         let mut names = HashMap::new();
-        for target in targets.iter().filter(|target| target.address().is_none()) {
-            let name = target.host.to_ascii_lowercase();
-            let known = self.name(&name);
-            names.insert(name, known);
+        for (cluster, targets) in snapshot.clusters.iter().zip(&snapshot.targets) {
+            match fixed_endpoints(targets) {
+                Some(fixed) => set(cluster, &fixed),
+                None => feeds.push(self.feed(cluster, targets, &mut state, &mut names)),
+            }
         }
-        let task = if names.is_empty() {
-            put_together(cluster, targets, &HashMap::new());
-            None
-        } else {
-            let cluster = Arc::downgrade(cluster);
-            Some(tokio::spawn(keep_fed(cluster, targets.to_vec(), names)))
-        };
-        Fed {
-            targets: targets.to_vec(),
-            task,
+        // Names that nobody has any more end here.
+        state.names = names;
+        state.feeds = feeds;
+        for feed in &state.feeds {
+            feed.update();
         }
     }
 
-    /// The task of a name, started if nobody has asked for it yet.
-    fn name(&mut self, name: &str) -> Arc<watch::Sender<Known>> {
-        if let Some(known) = self.names.get(name).and_then(Weak::upgrade) {
-            return known;
+    fn feed(
+        &self,
+        cluster: &Arc<Cluster>,
+        targets: &[TargetSpec],
+        old: &mut State,
+        names: &mut HashMap<String, Task>,
+    ) -> Arc<Feed> {
+        let sources = targets.iter().map(|target| {
+            let source = match target.address() {
+                Some(address) => Source::Fixed(address.ip()),
+                None => Source::Named(self.name(&target.host, old, names)),
+            };
+            (target.clone(), source)
+        });
+        let feed = Arc::new(Feed {
+            cluster: Arc::downgrade(cluster),
+            targets: sources.collect(),
+            applying: Mutex::default(),
+        });
+        for (_, source) in &feed.targets {
+            if let Source::Named(name) = source {
+                lock(&name.feeds).push(Arc::downgrade(&feed));
+            }
         }
-        let known = Arc::new(watch::Sender::new(Known::default()));
-        self.names.insert(name.to_owned(), Arc::downgrade(&known));
-        tokio::spawn(keep_resolved(
-            self.resolver.clone(),
-            name.to_owned(),
-            Arc::downgrade(&known),
-        ));
-        known
+        feed
+    }
+
+    fn name(&self, host: &str, old: &mut State, names: &mut HashMap<String, Task>) -> Arc<Name> {
+        let host = host.to_ascii_lowercase();
+        if let Some(task) = names.get(&host) {
+            return task.name.clone();
+        }
+        let task = old.names.remove(&host).unwrap_or_else(|| self.start(&host));
+        // The feeds of the snapshot before are over.
+        lock(&task.name.feeds).clear();
+        let name = task.name.clone();
+        names.insert(host, task);
+        name
+    }
+
+    fn start(&self, host: &str) -> Task {
+        let name = Arc::new(Name {
+            host: host.to_owned(),
+            known: Mutex::default(),
+            feeds: Mutex::default(),
+        });
+        let refresh = name.clone().refresh(self.lookup.clone());
+        Task {
+            name,
+            task: self.runtime.spawn(refresh).abort_handle(),
+        }
     }
 }
 
-/// Asks for a name again and again, until nobody uses it.
-async fn keep_resolved(
-    resolver: Arc<dyn Resolve>,
-    name: String,
-    known: Weak<watch::Sender<Known>>,
-) {
-    let mut retry = RETRY_FIRST;
-    loop {
-        let answer = resolver.resolve(&name).await;
-        let Some(known) = known.upgrade() else { return };
-        let pause = match answer {
-            Ok(answer) => {
-                retry = RETRY_FIRST;
-                learn(&known, &name, answer.addresses);
-                answer.valid_for.clamp(SOONEST, LATEST)
+/// One name, whoever uses it.
+struct Name {
+    host: String,
+    known: Mutex<Known>,
+    feeds: Mutex<Vec<Weak<Feed>>>,
+}
+
+/// What is known of a name.
+#[derive(Clone, Default)]
+struct Known {
+    /// The last good answer, in order, and when it came.
+    good: Option<(Vec<IpAddr>, Instant)>,
+    /// What went wrong last; nothing after a good answer.
+    trouble: Option<LookupError>,
+}
+
+impl Name {
+    /// Asks again and again, until the task is ended.
+    async fn refresh(self: Arc<Self>, lookup: Arc<dyn Lookup>) {
+        let mut retry = RETRY.0;
+        loop {
+            let asked = timeout(PATIENCE, lookup.lookup(&self.host)).await;
+            let late = || LookupError::Failed(format!("no answer within {PATIENCE:?}"));
+            let pause = match asked.unwrap_or_else(|_| Err(late())) {
+                Ok(answer) => {
+                    retry = RETRY.0;
+                    self.note(Ok(answer.addresses));
+                    answer.ttl.clamp(FLOOR, CEILING)
+                }
+                Err(error) => {
+                    self.note(Err(error));
+                    let pause = retry;
+                    retry = (retry * 2).min(RETRY.1);
+                    pause
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    fn note(&self, answer: Result<Vec<IpAddr>, LookupError>) {
+        let mut known = lock(&self.known);
+        let before = known.trouble.take();
+        match answer {
+            Ok(mut addresses) => {
+                // Servers turn the order with every answer; that is no change.
+                addresses.sort_unstable();
+                addresses.dedup();
+                if before.is_some() {
+                    info!(name = self.host, "name resolves again");
+                }
+                known.good = Some((addresses, clock::now()));
             }
             Err(error) => {
-                fail(&known, &name, &error);
-                let pause = retry;
-                retry = (retry * 2).min(RETRY_MOST);
-                pause
+                if before.as_ref() != Some(&error) {
+                    warn!(name = self.host, "name does not resolve: {error}");
+                }
+                let stale = |(_, at): &mut (Vec<IpAddr>, Instant)| at.elapsed() > STALE;
+                if error == LookupError::NotFound {
+                    known.good.take_if(stale);
+                }
+                known.trouble = Some(error);
             }
-        };
+        }
         drop(known);
-        sleep(pause).await;
+        let feeds = lock(&self.feeds).clone();
+        for feed in feeds.iter().filter_map(Weak::upgrade) {
+            feed.update();
+        }
     }
 }
 
-fn learn(known: &watch::Sender<Known>, name: &str, mut addresses: Vec<IpAddr>) {
-    // Resolvers rotate their answers; the order must not look like a change.
-    addresses.sort();
-    addresses.dedup();
-    let fresh = Known {
-        addresses,
-        resolution: Resolution::Known,
-    };
-    known.send_if_modified(|now| {
-        let changed = *now != fresh;
-        if changed {
-            info!(name, addresses = ?fresh.addresses, "name resolved");
-            *now = fresh;
-        }
-        changed
-    });
-}
-
-/// A failure is news only while there is no answer to keep.
-fn fail(known: &watch::Sender<Known>, name: &str, error: &ResolveError) {
-    let resolution = match error {
-        ResolveError::NotFound => Resolution::NotFound,
-        ResolveError::Failed(_) => Resolution::Failed,
-    };
-    known.send_if_modified(|now| {
-        if now.resolution == Resolution::Known || now.resolution == resolution {
-            return false;
-        }
-        warn!(name, "cannot resolve: {error}");
-        now.resolution = resolution;
-        true
-    });
-}
-
-/// Puts the answers of a cluster's names together whenever one changes.
-async fn keep_fed(
+/// What one cluster is made of.
+struct Feed {
     cluster: Weak<Cluster>,
-    targets: Vec<TargetSpec>,
-    names: HashMap<String, Arc<watch::Sender<Known>>>,
-) {
-    let mut watches: Vec<_> = names.values().map(|name| name.subscribe()).collect();
-    loop {
-        for watch in &mut watches {
-            watch.mark_unchanged();
-        }
-        let now = names
-            .iter()
-            .map(|(name, known)| (name.clone(), known.borrow().clone()));
-        let now: HashMap<_, _> = now.collect();
-        match cluster.upgrade() {
-            Some(cluster) => put_together(&cluster, &targets, &now),
-            None => return,
-        }
-        any_changed(&mut watches).await;
-    }
+    targets: Vec<(TargetSpec, Source)>,
+    /// Held while the cluster is being changed: names answer at the same time.
+    applying: Mutex<()>,
 }
 
-/// Waits until one of several watches has something new.
-async fn any_changed(watches: &mut [watch::Receiver<Known>]) {
-    let mut waiting: Vec<_> = watches
-        .iter_mut()
-        .map(|watch| Box::pin(watch.changed()))
-        .collect();
-    std::future::poll_fn(|cx| {
-        let ready = waiting
-            .iter_mut()
-            .any(|watch| watch.as_mut().poll(cx).is_ready());
-        if ready {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
+enum Source {
+    Fixed(IpAddr),
+    Named(Arc<Name>),
 }
 
-/// Every address of a name gets the target's full weight, as in Kong.
-fn put_together(cluster: &Cluster, targets: &[TargetSpec], names: &HashMap<String, Known>) {
-    let mut specs: Vec<EndpointSpec> = Vec::new();
-    let mut worst = Resolution::Known;
-    for target in targets {
-        if let Some(address) = target.address() {
-            specs.push(target.endpoint(address.ip()));
-            continue;
-        }
-        let Some(known) = names.get(&target.host.to_ascii_lowercase()) else {
-            continue;
+impl Feed {
+    /// Brings the cluster up to date with what is known of its names.
+    fn update(&self) {
+        let _applying = lock(&self.applying);
+        let Some(cluster) = self.cluster.upgrade() else {
+            return;
         };
-        specs.extend(known.addresses.iter().map(|ip| target.endpoint(*ip)));
-        if known.resolution != Resolution::Known {
-            worst = known.resolution;
+        let mut endpoints: Vec<EndpointSpec> = Vec::new();
+        let (mut pending, mut failed) = (false, false);
+        for (target, source) in &self.targets {
+            match source {
+                Source::Fixed(ip) => endpoints.push(target.endpoint(*ip)),
+                Source::Named(name) => {
+                    let known = lock(&name.known).clone();
+                    pending |= known.good.is_none() && known.trouble.is_none();
+                    failed |= matches!(known.trouble, Some(LookupError::Failed(_)));
+                    let (addresses, _) = known.good.unwrap_or((Vec::new(), clock::now()));
+                    endpoints.extend(addresses.iter().map(|ip| target.endpoint(*ip)));
+                }
+            }
+        }
+        match (endpoints.is_empty(), pending, failed) {
+            (false, ..) => set(&cluster, &endpoints),
+            (true, true, _) => {}
+            (true, false, true) => unresolved(&cluster, Resolution::Failed),
+            (true, false, false) => unresolved(&cluster, Resolution::NotFound),
         }
     }
-    if specs.is_empty() && worst == Resolution::Pending {
-        return;
+}
+
+/// Sets endpoints that are not there already.
+fn set(cluster: &Cluster, specs: &[EndpointSpec]) {
+    let now = cluster.endpoints();
+    let same = now.endpoints.len() == specs.len()
+        && now.endpoints.iter().zip(specs).all(|(endpoint, spec)| {
+            endpoint.address == spec.address
+                && endpoint.weight() == spec.weight
+                && endpoint.host == spec.host
+                && endpoint.target == spec.target
+        });
+    if !same || now.resolution != Resolution::Known {
+        cluster.set_endpoints(specs, Resolution::Known);
     }
-    let resolution = if specs.is_empty() {
-        worst
-    } else {
-        Resolution::Known
-    };
-    cluster.set_endpoints(&specs, resolution);
+}
+
+fn unresolved(cluster: &Cluster, resolution: Resolution) {
+    if cluster.endpoints().resolution != resolution {
+        cluster.set_endpoints(&[], resolution);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

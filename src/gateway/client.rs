@@ -62,6 +62,8 @@ impl Client {
     }
 
     fn poll_first(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<Waited> {
+        // An empty carry may still have the memory of the last head.
+        worker.recycle(std::mem::take(&mut self.carry));
         let mut buffer = worker.buffer();
         match poll_read_buf(Pin::new(&mut self.io), cx, &mut buffer) {
             Poll::Ready(Ok(count)) if count > 0 => {

@@ -1,96 +1,106 @@
-//! The machine's own resolver: `/etc/hosts`, then the name servers of `/etc/resolv.conf`.
+//! The names of this machine: `/etc/hosts`, then the servers of `/etc/resolv.conf`.
+//!
+//! Invariant: `localhost` needs nobody. IPv6 addresses are asked for only when there is no IPv4
+//! address (Kong's order): a host without IPv6 must not see every other request fail.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolveHosts, ResolverConfig};
+use hickory_resolver::config::{LookupIpStrategy, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Answer, Looking, Resolve, ResolveError};
+use super::{Answer, Answering, Lookup, LookupError};
 
-/// The machine's own resolver.
-pub struct System(Option<TokioResolver>);
-
-/// One question to one server takes at most this long.
-const TIMEOUT: Duration = Duration::from_secs(2);
-/// Servers are asked so often.
-const ATTEMPTS: usize = 2;
+/// The resolver of the system.
+pub struct System {
+    resolver: Option<TokioResolver>,
+}
 
 impl System {
-    /// Reads the machine's configuration. Without a usable one only `/etc/hosts` and `localhost`
-    /// are known, and a warning says so.
-    pub fn new() -> System {
+    /// Reads the system's configuration. Without a usable one, names are looked for in
+    /// `/etc/hosts` alone.
+    pub fn new() -> Self {
         let builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
-            warn!("no name servers: {error}");
-            TokioResolver::builder_with_config(
-                ResolverConfig::default(),
-                TokioRuntimeProvider::default(),
-            )
+            warn!("no DNS server is known, so only /etc/hosts is looked into: {error}");
+            let nobody = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
+            TokioResolver::builder_with_config(nobody, TokioRuntimeProvider::default())
         });
         let mut builder = builder;
-        let options = builder.options_mut();
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        options.use_hosts_file = ResolveHosts::Always;
-        options.timeout = TIMEOUT;
-        options.attempts = ATTEMPTS;
-        // Refreshing by TTL is done by the caller; the cache must not answer in between.
-        options.cache_size = 0;
-        match builder.build() {
-            Ok(resolver) => System(Some(resolver)),
-            Err(error) => {
-                warn!("no resolver: {error}");
-                System(None)
-            }
+        options(builder.options_mut());
+        let resolver = builder.build();
+        Self {
+            resolver: resolver
+                .map_err(|error| warn!("names cannot be resolved: {error}"))
+                .ok(),
+        }
+    }
+
+    async fn ask(&self, name: &str) -> Result<Answer, LookupError> {
+        if is_localhost(name) {
+            return Ok(Answer {
+                addresses: vec![Ipv4Addr::LOCALHOST.into()],
+                ttl: Duration::MAX,
+            });
+        }
+        let resolver = self.resolver.as_ref();
+        let resolver = resolver.ok_or_else(|| LookupError::Failed("no resolver".to_owned()))?;
+        let found =
+            resolver
+                .lookup_ip(name)
+                .await
+                .map_err(|error| match error.is_no_records_found() {
+                    true => LookupError::NotFound,
+                    false => LookupError::Failed(error.to_string()),
+                })?;
+        let addresses: Vec<IpAddr> = found.iter().collect();
+        let ttl = found.as_lookup().answers().iter().map(|record| record.ttl);
+        let ttl = Duration::from_secs(ttl.min().unwrap_or_default().into());
+        match addresses.is_empty() {
+            true => Err(LookupError::NotFound),
+            false => Ok(Answer { addresses, ttl }),
         }
     }
 }
 
 impl Default for System {
-    fn default() -> System {
-        System::new()
+    fn default() -> Self {
+        Self::new()
     }
 }
 
-impl Resolve for System {
-    fn resolve<'a>(&'a self, name: &'a str) -> Looking<'a> {
-        Box::pin(async move {
-            if let Some(local) = localhost(name) {
-                return Ok(local);
-            }
-            let resolver = self.0.as_ref();
-            let resolver =
-                resolver.ok_or_else(|| ResolveError::Failed("there is no resolver".to_owned()))?;
-            match resolver.lookup_ip(name).await {
-                Ok(found) => {
-                    let addresses: Vec<_> = found.iter().collect();
-                    let valid_for = found
-                        .valid_until()
-                        .saturating_duration_since(Instant::now().into_std());
-                    Some(Answer {
-                        addresses,
-                        valid_for,
-                    })
-                    .filter(|answer| !answer.addresses.is_empty())
-                    .ok_or(ResolveError::NotFound)
-                }
-                Err(error) if error.is_no_records_found() || error.is_nx_domain() => {
-                    Err(ResolveError::NotFound)
-                }
-                Err(error) => Err(ResolveError::Failed(error.to_string())),
-            }
-        })
+impl Lookup for System {
+    fn lookup<'a>(&'a self, name: &'a str) -> Answering<'a> {
+        Box::pin(self.ask(name))
     }
 }
 
-/// `localhost` is this machine, whatever a name server says (RFC 6761 §6.3).
-fn localhost(name: &str) -> Option<Answer> {
-    let name = name.trim_end_matches('.');
-    let local =
-        name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost");
-    local.then(|| Answer {
-        addresses: vec![std::net::Ipv4Addr::LOCALHOST.into()],
-        valid_for: Duration::from_secs(3600),
-    })
+fn options(options: &mut ResolverOpts) {
+    options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+    options.use_hosts_file = ResolveHosts::Always;
+    // Who asks remembers; a second memory would only make answers older.
+    options.cache_size = 0;
+}
+
+/// RFC 6761 section 6.3.
+fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .rsplit_once('.')
+            .is_some_and(|(_, last)| last.eq_ignore_ascii_case("localhost"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn localhost_needs_nobody() {
+        let nobody = System { resolver: None };
+        let answer = nobody.ask("api.LOCALHOST.").await.unwrap();
+        assert_eq!(answer.addresses, [IpAddr::from([127, 0, 0, 1])]);
+        assert!(nobody.ask("localhost.test").await.is_err());
+    }
 }

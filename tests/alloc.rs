@@ -1,0 +1,41 @@
+//! The allocation budget of proxied keep-alive requests.
+//!
+//! A counting allocator stands around one worker's thread. After some warm-up, requests over one
+//! client connection are driven through [`sluicegate::gateway::drive_http1::serve`] to an upstream
+//! on loopback. The upstream has its own threads; only this thread is counted.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../benches/common.rs"]
+mod common;
+#[path = "../benches/counting.rs"]
+mod counting;
+
+use common::Client;
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
+
+const WARM_UP: usize = 200;
+const REQUESTS: u64 = 500;
+
+/// Allocations on this thread during [`REQUESTS`] requests.
+fn allocations(config: &str, request: &[u8]) -> u64 {
+    common::run(async {
+        let mut client = Client::new(common::worker(config));
+        for _ in 0..WARM_UP {
+            client.exchange(request, common::BODY).await;
+        }
+        let before = counting::count();
+        for _ in 0..REQUESTS {
+            client.exchange(request, common::BODY).await;
+        }
+        counting::count() - before
+    })
+}
+
+#[test]
+fn a_plain_proxied_request_allocates_nothing() {
+    let config = common::config(common::upstream(common::ANSWER), "");
+    let made = allocations(&config, common::REQUEST);
+    assert_eq!(made, 0, "{made} allocations in {REQUESTS} requests");
+}
