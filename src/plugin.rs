@@ -81,6 +81,15 @@ pub enum Verdict {
     Reply(Box<Reply>),
 }
 
+impl From<Verdict> for Flow<'_> {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Next => Flow::Next,
+            Verdict::Reply(reply) => Flow::Reply(reply),
+        }
+    }
+}
+
 impl From<Reply> for Verdict {
     fn from(reply: Reply) -> Self {
         Verdict::Reply(Box::new(reply))

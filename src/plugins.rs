@@ -6,8 +6,11 @@
 //!
 //! Must not know: each other, the gateway, the snapshot.
 
+mod auth;
 mod correlation_id;
 mod cors;
+mod form;
+mod key_auth;
 mod request_termination;
 
 use crate::config::Known;
@@ -17,6 +20,7 @@ use crate::plugin::PluginDef;
 pub static TABLE: &[&PluginDef] = &[
     &correlation_id::PLUGIN,
     &cors::PLUGIN,
+    &key_auth::PLUGIN,
     &request_termination::PLUGIN,
 ];
 

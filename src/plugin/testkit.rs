@@ -14,7 +14,8 @@ use super::*;
 use crate::config::{self, Report, model};
 use crate::identity::{Consumer, Identity};
 use crate::message::{
-    Blame, BodyError, ConnInfo, Entity, Origin, RequestBody, RequestHead, ResponseHead, Span,
+    Blame, BodyError, ConnInfo, Entity, Framing, Origin, RequestBody, RequestHead, ResponseHead,
+    Span,
 };
 use crate::util::handles::Handles;
 use crate::util::keep::Keeps;
@@ -347,6 +348,9 @@ fn parse(request: &str) -> (RequestHead, Vec<u8>) {
     for line in lines {
         let (name, value) = line.split_once(':').unwrap();
         head.headers.append(name, value.trim());
+    }
+    if !body.is_empty() {
+        head.framing = Framing::Length(body.len() as u64);
     }
     (head, body.as_bytes().to_vec())
 }
