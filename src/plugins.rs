@@ -10,6 +10,7 @@ mod auth;
 mod correlation_id;
 mod cors;
 mod form;
+mod jwt;
 mod key_auth;
 mod request_termination;
 
@@ -20,6 +21,7 @@ use crate::plugin::PluginDef;
 pub static TABLE: &[&PluginDef] = &[
     &correlation_id::PLUGIN,
     &cors::PLUGIN,
+    &jwt::PLUGIN,
     &key_auth::PLUGIN,
     &request_termination::PLUGIN,
 ];

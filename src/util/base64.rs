@@ -28,7 +28,7 @@ fn unpadded(text: &[u8]) -> Option<&[u8]> {
         [rest @ .., b'=', b'='] | [rest @ .., b'='] => rest,
         _ => return Some(text),
     };
-    (text.len() % 4 == 0).then_some(digits)
+    text.len().is_multiple_of(4).then_some(digits)
 }
 
 fn value(digit: u8) -> Option<u32> {
