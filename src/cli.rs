@@ -9,6 +9,7 @@ mod completions;
 mod explain;
 mod flags;
 mod healthcheck;
+mod run;
 mod schema;
 mod source;
 
@@ -52,6 +53,7 @@ pub struct Console<'a> {
 
 /// The whole program: reads the command line, runs a command.
 pub fn main() -> ExitCode {
+    crate::tls::install_provider();
     let variables: Variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -74,6 +76,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Err(error) => return usage(&error, console),
     };
     match matches.subcommand() {
+        Some(("run", matches)) => run::run(matches, console),
         Some(("check", matches)) => check::run(matches, console),
         Some(("explain", matches)) => explain::run(matches, console),
         Some(("healthcheck", matches)) => healthcheck::run(matches, console),
@@ -111,6 +114,7 @@ fn command() -> Command {
         .about("An API gateway that runs a Kong-style declarative file")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(run::command())
         .subcommand(check::command())
         .subcommand(explain::command())
         .subcommand(healthcheck::command())

@@ -1,0 +1,306 @@
+//! The process (floor 8): what is started in which order, and stopped in which.
+//!
+//! Start: settings, the configuration's check, sockets, the snapshot, workers, admin, and only
+//! then the word that it runs. Nothing is bound for a configuration that is refused.
+
+mod listen;
+mod policy;
+mod stop;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::Runtime;
+use tracing::{info, warn};
+
+use self::listen::Listening;
+use crate::config::Report;
+use crate::config::settings::{self, AccessLog, Layer, Merged, SettingError, Settings};
+use crate::control::dns::Lookup;
+use crate::control::dns::system::System;
+use crate::control::supervisor::warn_of;
+use crate::control::watch::{self, Signal, Signals};
+use crate::control::{Dns, Loader, Loading, Origin, Reloads};
+use crate::gateway::access::AccessLines;
+use crate::plugins;
+use crate::remote::ship::{Lines, Shipper, Shippers, Target};
+use crate::server::bind::BindError;
+use crate::server::limit::{self, ConnLimit};
+use crate::server::worker::{self, MakeAccess};
+use crate::snapshot::cell::SnapshotCell;
+use crate::snapshot::{self, Checked, Surroundings, UpstreamTls};
+use crate::telemetry::Metrics;
+use crate::telemetry::log::Log;
+use crate::tls::default_cert::DefaultCertError;
+use crate::tls::{DefaultCert, TlsSetupError};
+use crate::util::drain::Drain;
+use crate::util::handles::Handles;
+use crate::util::keep::Keeps;
+
+/// What a gateway is started with.
+pub struct Options {
+    /// The declarative file.
+    pub file: PathBuf,
+    /// Flags and environment.
+    pub around: Surroundings,
+    /// Who resolves names, if not the system.
+    pub lookup: Option<Arc<dyn Lookup>>,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Settings with values that are none.
+    #[error("a setting is wrong")]
+    Settings(Vec<SettingError>),
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {error}", file.display())]
+    Missing {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file has errors.
+    #[error("the configuration has errors")]
+    Invalid(Report),
+    /// The default certificate cannot be used.
+    #[error("ssl_cert: {0}")]
+    Certificate(#[from] DefaultCertError),
+    /// An address cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// TLS does not work at all here.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
+    /// The system refuses threads or signals.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// Logging cannot be set up.
+    #[error("cannot log: {0}")]
+    Log(String),
+}
+
+/// Threads of the control side: reloads, DNS, logs, admin.
+const CONTROL_THREADS: usize = 2;
+/// How often the files of the default certificate are looked at.
+const CERT_POLL: Duration = Duration::from_secs(5);
+
+/// Runs a gateway until it is told to stop. `ready` is called once it listens, with a line per
+/// listener.
+pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartError> {
+    let around = &options.around;
+    let early = settings::merge(&around.flags, &around.variables, &Layer::default());
+    refuse_wrong(&early)?;
+    let text = std::fs::read_to_string(&options.file).map_err(|error| StartError::Missing {
+        file: options.file.clone(),
+        error,
+    })?;
+    let file = options.file.display().to_string();
+    let (checked, report) = snapshot::check(&text, &file, around, plugins::TABLE);
+    let checked = checked.ok_or_else(|| StartError::Invalid(report.clone()))?;
+    refuse_wrong(checked.settings())?;
+    let settings = checked.settings().clone();
+    let log = Log::start(
+        policy::level(&settings.settings),
+        policy::format(&settings.settings),
+    );
+    // Where another log runs already, as in a program that embeds this one, it goes on.
+    let _log = log.map_err(StartError::Log)?;
+    tell(&settings, &report);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    let gateway = Gateway::start(options, settings.settings, checked, text, &runtime)?;
+    ready(&gateway.lines);
+    let workers = runtime.block_on(gateway.serve())?;
+    stop::join(workers);
+    // What still runs has nothing to say any more.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+fn refuse_wrong(merged: &Merged) -> Result<(), StartError> {
+    match merged.errors.is_empty() {
+        true => Ok(()),
+        false => Err(StartError::Settings(merged.errors.clone())),
+    }
+}
+
+fn tell(settings: &Merged, report: &Report) {
+    for notice in &settings.notices {
+        warn!("{notice}");
+    }
+    warn_of(report);
+}
+
+/// A gateway that runs.
+struct Gateway {
+    file: PathBuf,
+    text: String,
+    settings: Settings,
+    lines: Vec<String>,
+    drain: Drain,
+    reloads: Reloads,
+    shippers: Arc<Shippers>,
+    default_cert: Arc<DefaultCert>,
+    workers: Vec<JoinHandle<()>>,
+    signals: Signals,
+    /// Kept open for as long as somebody may write to it.
+    _access: Option<Arc<Shipper>>,
+}
+
+impl Gateway {
+    fn start(
+        options: Options,
+        settings: Settings,
+        checked: Checked,
+        text: String,
+        runtime: &Runtime,
+    ) -> Result<Self, StartError> {
+        let _context = runtime.enter();
+        let count = policy::workers(&settings);
+        let (cell, drain) = (SnapshotCell::default(), Drain::new());
+        let (keeps, metrics) = (Arc::new(Keeps::default()), Metrics::new(count));
+        let default_cert = Arc::new(policy::default_cert(&settings)?);
+        let listening = Listening::bind(&settings, count, &cell, &default_cert, &keeps)?;
+        let shippers = Shippers::new(runtime.handle().clone(), metrics.clone());
+        let access = access_log(&settings, &shippers)?;
+        let mut handles = Handles::default();
+        handles.offer(metrics.clone());
+        handles.offer(shippers.clone());
+        let lookup = options.lookup.unwrap_or_else(|| Arc::new(System::new()));
+        let loader = Arc::new(Loader::new(Loading {
+            table: plugins::TABLE,
+            around: options.around,
+            keeps,
+            handles,
+            metrics: metrics.clone(),
+            tls: UpstreamTls::new()?,
+            workers: count,
+            cell: cell.clone(),
+            dns: Dns::new(lookup, runtime.handle().clone()),
+        }));
+        let origin = Origin::File(options.file.display().to_string());
+        let compiled = loader.compile(checked);
+        loader.publish(compiled, text.as_str().into(), origin);
+        self_signed_notice(&listening, &default_cert, &cell);
+        let signals = Signals::new()?;
+        let reloads = Reloads::start(loader);
+        let lines = listening.lines();
+        let workers = worker::start(worker::Setup {
+            workers: count,
+            ports: listening.ports,
+            policy: policy::policy(&settings),
+            cell,
+            drain: drain.clone(),
+            metrics,
+            limit: ConnLimit::new(policy::max_connections(&settings, limit::default_limit)),
+            access: make_access(&settings, access.clone()),
+        })?;
+        Ok(Self {
+            file: options.file,
+            text,
+            settings,
+            lines,
+            drain,
+            reloads,
+            shippers,
+            default_cert,
+            workers,
+            signals,
+            _access: access,
+        })
+    }
+
+    /// Serves until a signal says stop, then drains; the workers, who end by themselves.
+    async fn serve(mut self) -> Result<Vec<JoinHandle<()>>, StartError> {
+        tokio::spawn(watch::watch(
+            self.file.clone(),
+            std::mem::take(&mut self.text),
+            self.reloads.clone(),
+        ));
+        tokio::spawn(refresh_default_cert(self.default_cert.clone()));
+        info!(version = env!("CARGO_PKG_VERSION"), "sluicegate runs");
+        loop {
+            match self.signals.next().await {
+                Signal::Reload => self.reload().await,
+                Signal::Reopen => {
+                    info!("opening log files again");
+                    self.shippers.reopen();
+                }
+                Signal::Upgrade => {
+                    warn!("SIGUSR2: handing over to a new process is not supported yet");
+                }
+                Signal::Stop => break,
+            }
+        }
+        stop::drain(&self.drain, &self.settings, &mut self.signals).await;
+        self.shippers.flush(stop::FLUSH).await;
+        Ok(self.workers)
+    }
+
+    async fn reload(&self) {
+        info!("SIGHUP: loading {} again", self.file.display());
+        watch::reread(&self.file, &self.reloads).await;
+        reload_default_cert(self.default_cert.clone()).await;
+    }
+}
+
+fn self_signed_notice(listening: &Listening, cert: &DefaultCert, cell: &SnapshotCell) {
+    let none = cell.load().is_none_or(|snapshot| snapshot.certs.is_empty());
+    if listening.has_tls() && cert.is_self_signed() && none {
+        warn!("no certificate is configured: TLS listeners use a self-signed one for localhost");
+    }
+}
+
+/// Opens the target once, so that one that cannot be written to is refused at start.
+fn access_log(
+    settings: &Settings,
+    shippers: &Arc<Shippers>,
+) -> Result<Option<Arc<Shipper>>, StartError> {
+    let target = match &settings.access_log {
+        AccessLog::Off => return Ok(None),
+        AccessLog::Stdout => Target::Stdout,
+        AccessLog::File(path) => Target::of(path),
+    };
+    target.probe().map_err(|error| {
+        StartError::Settings(vec![SettingError {
+            name: "access_log".to_owned(),
+            message: format!("{} cannot be written to: {error}", target.label()),
+            hint: None,
+        }])
+    })?;
+    Ok(Some(shippers.open(target)))
+}
+
+fn make_access(settings: &Settings, shipper: Option<Arc<Shipper>>) -> MakeAccess {
+    let format = policy::access_format(settings);
+    Arc::new(move |_| {
+        let lines = Lines::new(shipper.clone()?);
+        Some(Box::new(AccessLines::new(format, lines)))
+    })
+}
+
+/// Looks at the files of the default certificate now and then.
+async fn refresh_default_cert(cert: Arc<DefaultCert>) {
+    while !cert.is_self_signed() {
+        tokio::time::sleep(CERT_POLL).await;
+        reload_default_cert(cert.clone()).await;
+    }
+}
+
+async fn reload_default_cert(cert: Arc<DefaultCert>) {
+    let read = tokio::task::spawn_blocking(move || cert.reload()).await;
+    match read {
+        Ok(Ok(true)) => info!("the default certificate was read again"),
+        Ok(Err(error)) => warn!("the default certificate stays as it was: {error}"),
+        Ok(Ok(false)) | Err(_) => {}
+    }
+}
