@@ -9,7 +9,7 @@ pub mod system;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -64,9 +64,13 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// A name that is gone keeps its addresses this long (Kong's `dns_stale_ttl`).
 const STALE: Duration = Duration::from_secs(3600);
 
+/// Targets that are somewhere else than they say, by `host:port` as the file has it.
+pub type Elsewhere = HashMap<String, SocketAddr>;
+
 /// Feeds the clusters of the live snapshot.
 pub struct Dns {
     lookup: Arc<dyn Lookup>,
+    elsewhere: Elsewhere,
     runtime: Handle,
     state: Mutex<State>,
 }
@@ -92,8 +96,15 @@ impl Drop for Task {
 impl Dns {
     /// Nobody to feed yet; tasks run on `runtime`.
     pub fn new(lookup: Arc<dyn Lookup>, runtime: Handle) -> Arc<Self> {
+        Self::with(lookup, runtime, Elsewhere::new())
+    }
+
+    /// The same, with targets that are found elsewhere than by their names: how the
+    /// demonstration puts the services of its file into its own process.
+    pub fn with(lookup: Arc<dyn Lookup>, runtime: Handle, elsewhere: Elsewhere) -> Arc<Self> {
         Arc::new(Self {
             lookup,
+            elsewhere,
             runtime,
             state: Mutex::default(),
         })
@@ -106,7 +117,7 @@ impl Dns {
         let mut feeds = Vec::new();
         let mut names = HashMap::new();
         for (cluster, targets) in snapshot.clusters.iter().zip(&snapshot.targets) {
-            match fixed_endpoints(targets) {
+            match fixed_endpoints(targets).filter(|_| self.elsewhere.is_empty()) {
                 Some(fixed) => set(cluster, &fixed),
                 None => feeds.push(self.feed(cluster, targets, &mut state, &mut names)),
             }
@@ -127,8 +138,9 @@ impl Dns {
         names: &mut HashMap<String, Task>,
     ) -> Arc<Feed> {
         let sources = targets.iter().map(|target| {
-            let source = match target.address() {
-                Some(address) => Source::Fixed(address.ip()),
+            let moved = self.elsewhere.get(&target.target).copied();
+            let source = match moved.or_else(|| target.address()) {
+                Some(address) => Source::Fixed(address),
                 None => Source::Named(self.name(&target.host, old, names)),
             };
             (target.clone(), source)
@@ -254,7 +266,7 @@ struct Feed {
 }
 
 enum Source {
-    Fixed(IpAddr),
+    Fixed(SocketAddr),
     Named(Arc<Name>),
 }
 
@@ -269,7 +281,10 @@ impl Feed {
         let (mut pending, mut failed) = (false, false);
         for (target, source) in &self.targets {
             match source {
-                Source::Fixed(ip) => endpoints.push(target.endpoint(*ip)),
+                Source::Fixed(address) => {
+                    let endpoint = target.endpoint(address.ip());
+                    endpoints.push(EndpointSpec { address: *address, ..endpoint });
+                }
                 Source::Named(name) => {
                     let known = lock(&name.known).clone();
                     pending |= known.good.is_none() && known.trouble.is_none();
