@@ -20,8 +20,8 @@ use tracing::{info, warn};
 use self::listen::Listening;
 use crate::config::Report;
 use crate::config::settings::{self, AccessLog, Layer, Merged, SettingError, Settings};
-use crate::control::dns::Lookup;
 use crate::control::dns::system::System;
+use crate::control::dns::{Elsewhere, Lookup};
 use crate::control::supervisor::warn_of;
 use crate::control::watch::{self, Signal, Signals};
 use crate::control::{Dns, Loader, Loading, Origin, Reloads};
@@ -49,6 +49,8 @@ pub struct Options {
     pub around: Surroundings,
     /// Who resolves names, if not the system.
     pub lookup: Option<Arc<dyn Lookup>>,
+    /// Targets that are found elsewhere than by their names.
+    pub elsewhere: Elsewhere,
 }
 
 /// Why the gateway did not start.
@@ -185,7 +187,7 @@ impl Gateway {
             tls: UpstreamTls::new()?,
             workers: count,
             cell: cell.clone(),
-            dns: Dns::new(lookup, runtime.handle().clone()),
+            dns: Dns::with(lookup, runtime.handle().clone(), options.elsewhere),
         }));
         let origin = Origin::File(options.file.display().to_string());
         let compiled = loader.compile(checked);

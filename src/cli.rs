@@ -6,6 +6,7 @@
 
 mod check;
 mod completions;
+mod demo;
 mod explain;
 mod flags;
 mod healthcheck;
@@ -78,6 +79,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
     match matches.subcommand() {
         Some(("run", matches)) => run::run(matches, console),
         Some(("check", matches)) => check::run(matches, console),
+        Some(("demo", matches)) => demo::run(matches, console),
         Some(("explain", matches)) => explain::run(matches, console),
         Some(("healthcheck", matches)) => healthcheck::run(matches, console),
         Some(("schema", _)) => schema::run(console),
@@ -116,6 +118,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(run::command())
         .subcommand(check::command())
+        .subcommand(demo::command())
         .subcommand(explain::command())
         .subcommand(healthcheck::command())
         .subcommand(schema::command())

@@ -11,7 +11,8 @@ use std::{env, fs, io, process, thread};
 
 use clap::{ArgMatches, Command};
 
-use super::{Console, Exit, flags, run, say};
+use super::run::failed;
+use super::{Console, Exit, flags, say};
 use crate::app::{self, Options};
 use crate::control::dns::Elsewhere;
 use crate::snapshot::Surroundings;
@@ -37,7 +38,10 @@ pub(super) fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
     let (file, elsewhere) = match prepare() {
         Ok(prepared) => prepared,
         Err(error) => {
-            say(console.err, &format!("error: cannot start the services: {error}\n"));
+            say(
+                console.err,
+                &format!("error: cannot start the services: {error}\n"),
+            );
             return Exit::Unavailable;
         }
     };
@@ -54,7 +58,7 @@ pub(super) fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
     let out = &mut *console.out;
     match app::run(options, |lines| say(out, &welcome(lines, &shown))) {
         Ok(()) => Exit::Fine,
-        Err(error) => run::failed(&error, console),
+        Err(error) => failed(&error, console),
     }
 }
 
@@ -77,14 +81,18 @@ fn unpack() -> io::Result<PathBuf> {
 /// Starts the services on a thread of their own.
 fn start() -> io::Result<Elsewhere> {
     let (tell, told) = mpsc::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new().name("demo".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            // Nobody listens any more: the process is ending.
-            let _ = tell.send(services::start().await);
-            std::future::pending::<()>().await;
-        });
-    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    thread::Builder::new()
+        .name("demo".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                // Nobody listens any more: the process is ending.
+                let _ = tell.send(services::start().await);
+                std::future::pending::<()>().await;
+            });
+        })?;
     told.recv().map_err(io::Error::other)?
 }
 
@@ -92,7 +100,10 @@ fn start() -> io::Result<Elsewhere> {
 fn welcome(lines: &[String], file: &str) -> String {
     let address = |role: &str| {
         let line = lines.iter().find_map(|line| line.strip_prefix(role))?;
-        Some(line.replace("0.0.0.0", "localhost").replace("[::]", "localhost"))
+        Some(
+            line.replace("0.0.0.0", "localhost")
+                .replace("[::]", "localhost"),
+        )
     };
     let proxy = address("proxy http ").unwrap_or_else(|| "localhost:8000".to_owned());
     let expires = clock::unix_secs() + TOKEN_LIFE.as_secs();

@@ -6,6 +6,7 @@ use clap::{ArgMatches, Command};
 
 use super::{Console, Exit, config_arg, flags, say, source, text};
 use crate::app::{self, Options, StartError};
+use crate::control::dns::Elsewhere;
 use crate::snapshot::Surroundings;
 
 pub(super) fn command() -> Command {
@@ -30,6 +31,7 @@ pub(super) fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
             variables: console.variables.clone(),
         },
         lookup: None,
+        elsewhere: Elsewhere::new(),
     };
     let out = &mut *console.out;
     let ended = app::run(options, |lines| say(out, &(lines.join("\n") + "\n")));

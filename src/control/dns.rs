@@ -283,7 +283,10 @@ impl Feed {
             match source {
                 Source::Fixed(address) => {
                     let endpoint = target.endpoint(address.ip());
-                    endpoints.push(EndpointSpec { address: *address, ..endpoint });
+                    endpoints.push(EndpointSpec {
+                        address: *address,
+                        ..endpoint
+                    });
                 }
                 Source::Named(name) => {
                     let known = lock(&name.known).clone();

@@ -16,8 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::control::dns::Elsewhere;
 
 /// What the services of `gateway.yaml` are called there.
-const TARGETS: [&str; 4] =
-    ["user-service:3000", "order-service:8000", "product-service-a:8000", "product-service-b:8000"];
+const TARGETS: [&str; 4] = [
+    "user-service:3000",
+    "order-service:8000",
+    "product-service-a:8000",
+    "product-service-b:8000",
+];
 
 /// Starts the services on ports of their own; where each target is. They run until the process
 /// ends. To be called inside a runtime.
@@ -73,7 +77,9 @@ async fn answer(
     let text = serde_json::to_vec_pretty(&said).unwrap_or_default();
     let mut response = Response::new(Full::new(Bytes::from(text)));
     let json = http::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, json);
     Ok(response)
 }
 
@@ -81,6 +87,8 @@ fn data(name: &str) -> Value {
     match name {
         "user-service" => json!([{"id": 1, "name": "Ada"}, {"id": 2, "name": "Grace"}]),
         "order-service" => json!([{"id": 17, "user": 1, "items": ["tea"]}]),
-        _ => json!([{"id": 42, "name": "tea", "price": 3.5}, {"id": 43, "name": "cup", "price": 9}]),
+        _ => {
+            json!([{"id": 42, "name": "tea", "price": 3.5}, {"id": 43, "name": "cup", "price": 9}])
+        }
     }
 }
