@@ -3,6 +3,7 @@
 //! Start: settings, the configuration's check, sockets, the snapshot, workers, admin, and only
 //! then the word that it runs. Nothing is bound for a configuration that is refused.
 
+mod admin;
 mod listen;
 mod policy;
 mod stop;
@@ -15,9 +16,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use self::admin::Posted;
 use self::listen::Listening;
+use crate::admin::{Admin, ListenerInfo, Parts};
 use crate::config::Report;
 use crate::config::settings::{self, AccessLog, Layer, Merged, SettingError, Settings};
 use crate::control::dns::system::System;
@@ -33,8 +37,8 @@ use crate::server::limit::{self, ConnLimit};
 use crate::server::worker::{self, MakeAccess};
 use crate::snapshot::cell::SnapshotCell;
 use crate::snapshot::{self, Checked, Surroundings, UpstreamTls};
-use crate::telemetry::Metrics;
 use crate::telemetry::log::Log;
+use crate::telemetry::{Checks, Metrics};
 use crate::tls::default_cert::DefaultCertError;
 use crate::tls::{DefaultCert, TlsSetupError};
 use crate::util::drain::Drain;
@@ -153,6 +157,7 @@ struct Gateway {
     shippers: Arc<Shippers>,
     default_cert: Arc<DefaultCert>,
     workers: Vec<JoinHandle<()>>,
+    sides: JoinSet<()>,
     signals: Signals,
     /// Kept open for as long as somebody may write to it.
     _access: Option<Arc<Shipper>>,
@@ -177,6 +182,8 @@ impl Gateway {
         let mut handles = Handles::default();
         handles.offer(metrics.clone());
         handles.offer(shippers.clone());
+        let checks = Checks::default();
+        handles.offer(Arc::new(checks.clone()));
         let lookup = options.lookup.unwrap_or_else(|| Arc::new(System::new()));
         let loader = Arc::new(Loader::new(Loading {
             table: plugins::TABLE,
@@ -195,17 +202,26 @@ impl Gateway {
         self_signed_notice(&listening, &default_cert, &cell);
         let signals = Signals::new()?;
         let reloads = Reloads::start(loader);
-        let lines = listening.lines();
+        let lines = listening.infos.iter().map(ListenerInfo::line).collect();
         let workers = worker::start(worker::Setup {
             workers: count,
             ports: listening.ports,
             policy: policy::policy(&settings),
-            cell,
+            cell: cell.clone(),
             drain: drain.clone(),
-            metrics,
+            metrics: metrics.clone(),
             limit: ConnLimit::new(policy::max_connections(&settings, limit::default_limit)),
             access: make_access(&settings, access.clone()),
         })?;
+        let admin = Admin::new(Parts {
+            cell,
+            metrics,
+            checks,
+            drain: drain.clone(),
+            reloads: Arc::new(Posted(reloads.clone())),
+            listeners: listening.infos,
+        });
+        let sides = admin::start(&admin, listening.sides, &drain)?;
         Ok(Self {
             file: options.file,
             text,
@@ -216,6 +232,7 @@ impl Gateway {
             shippers,
             default_cert,
             workers,
+            sides,
             signals,
             _access: access,
         })
@@ -245,6 +262,8 @@ impl Gateway {
         }
         stop::drain(&self.drain, &self.settings, &mut self.signals).await;
         self.shippers.flush(stop::FLUSH).await;
+        // They end by themselves, with a moment for the last answer.
+        while self.sides.join_next().await.is_some() {}
         Ok(self.workers)
     }
 

@@ -24,6 +24,7 @@ use crate::tls::{CertTable, ClientTls};
 use crate::upstream::Cluster;
 use crate::util::ids::{RouteIx, ServiceIx};
 pub use compile::{Parts, compile};
+pub use entities::entities_of;
 pub use plans::{Chosen, chosen};
 pub use services::{UpstreamTls, fixed_endpoints};
 pub use verify::{Checked, Surroundings, check, known};
@@ -151,6 +152,19 @@ impl Snapshot {
     /// The route at that index.
     pub fn route(&self, ix: RouteIx) -> Option<&Route> {
         self.routes.get(ix.ix())
+    }
+
+    /// The entities of the list with that name, such as `routes`.
+    pub fn entities(&self, kind: &str) -> Vec<&Entity> {
+        match kind {
+            "services" => self.services.iter().map(|it| &it.entity).collect(),
+            "routes" => self.routes.iter().map(|it| &it.entity).collect(),
+            "upstreams" => self.upstreams.iter().map(|it| &it.entity).collect(),
+            "targets" => self.upstreams.iter().flat_map(|it| &it.targets).collect(),
+            "consumers" => self.identity.all().iter().map(|it| &it.entity).collect(),
+            "plugins" => self.plugins.iter().collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// The service of a route.

@@ -1,7 +1,9 @@
 //! The sockets of the process, bound before anything else is started.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 
+use crate::admin::ListenerInfo;
 use crate::config::settings::{Listener, Settings};
 use crate::server::bind::{self, BindError, Bound, DEFAULT_BACKLOG};
 use crate::server::worker::Port;
@@ -16,7 +18,18 @@ use super::StartError;
 pub(super) struct Listening {
     /// Where clients come in.
     pub(super) ports: Vec<Port>,
-    lines: Vec<String>,
+    /// Where operators come in.
+    pub(super) sides: Vec<Side>,
+    /// All of them, as they are told.
+    pub(super) infos: Vec<ListenerInfo>,
+}
+
+/// A listener of the control side.
+pub(super) struct Side {
+    /// Everything, or what probes need.
+    pub(super) is_admin: bool,
+    pub(super) socket: TcpListener,
+    pub(super) tls: Option<ServerTls>,
 }
 
 impl Listening {
@@ -31,11 +44,12 @@ impl Listening {
         let tls = || server_tls(cell, default_cert, keeps);
         let mut listening = Self {
             ports: Vec::new(),
-            lines: Vec::new(),
+            sides: Vec::new(),
+            infos: Vec::new(),
         };
         for listener in &settings.proxy_listen {
             let bound = socket(listener, workers)?;
-            listening.lines.push(line("proxy", listener, &bound));
+            listening.tell("proxy", listener, &bound);
             listening.ports.push(Port {
                 address: bound.address,
                 sockets: bound.sockets,
@@ -43,12 +57,36 @@ impl Listening {
                 proxy_protocol: listener.proxy_protocol,
             });
         }
+        let admin = settings
+            .admin_listen
+            .iter()
+            .map(|listener| (true, listener));
+        let status = settings
+            .status_listen
+            .iter()
+            .map(|listener| (false, listener));
+        for (is_admin, listener) in admin.chain(status) {
+            let bound = socket(listener, 1)?;
+            listening.tell(if is_admin { "admin" } else { "status" }, listener, &bound);
+            let tls = listener.tls.then(tls).transpose()?;
+            for socket in bound.sockets {
+                let tls = tls.clone();
+                listening.sides.push(Side {
+                    is_admin,
+                    socket,
+                    tls,
+                });
+            }
+        }
         Ok(listening)
     }
 
-    /// One line per listener, with its real port.
-    pub(super) fn lines(&self) -> Vec<String> {
-        self.lines.clone()
+    fn tell(&mut self, role: &'static str, listener: &Listener, bound: &Bound) {
+        self.infos.push(ListenerInfo {
+            role,
+            tls: listener.tls,
+            address: bound.address,
+        });
     }
 
     /// Whether clients may speak TLS anywhere.
@@ -60,11 +98,6 @@ impl Listening {
 fn socket(listener: &Listener, workers: usize) -> Result<Bound, BindError> {
     let backlog = listener.backlog.unwrap_or(DEFAULT_BACKLOG);
     bind::bind(listener.addr, backlog, workers)
-}
-
-fn line(role: &str, listener: &Listener, bound: &Bound) -> String {
-    let protocol = if listener.tls { "tls" } else { "http" };
-    format!("{role} {protocol} {}", bound.address)
 }
 
 fn server_tls(

@@ -75,21 +75,23 @@ pub struct Live {
     pub restart: Vec<&'static str>,
 }
 
-/// A configuration that was refused.
+/// How a reload went.
 #[derive(Clone, Debug)]
-pub struct Refused {
-    /// Where it was from.
-    pub origin: Origin,
+pub struct Last {
     /// When, milliseconds since 1970.
     pub at_ms: u64,
-    /// What is wrong with it.
-    pub report: Report,
+    /// Where the configuration was from.
+    pub origin: Origin,
+    /// `loaded`, `unchanged`, `rejected` or `superseded`.
+    pub result: &'static str,
+    /// What was said about it, if it was looked at.
+    pub report: Option<Report>,
 }
 
 #[derive(Default)]
 struct State {
     live: Option<Live>,
-    refused: Option<Refused>,
+    last: Option<Last>,
     /// Those that the process was started with.
     settings: Option<Settings>,
 }
@@ -157,7 +159,6 @@ impl Loader {
         let snapshot = Arc::new(snapshot);
         self.loading.cell.publish(snapshot.clone());
         self.loading.dns.follow(&snapshot);
-        state.refused = None;
         state.live = Some(live.clone());
         live
     }
@@ -187,13 +188,21 @@ impl Loader {
         }
     }
 
-    /// Notes that a text was refused.
-    pub fn refuse(&self, report: &Report, origin: Origin) {
-        self.loading.metrics.config().rejected();
-        self.state().refused = Some(Refused {
-            origin,
+    /// Notes how a reload went.
+    pub fn note(&self, origin: Origin, result: &'static str, report: Option<&Report>) {
+        let metrics = self.loading.metrics.config();
+        match result {
+            "rejected" => metrics.rejected(),
+            "unchanged" => metrics.unchanged(),
+            "superseded" => metrics.superseded(),
+            // Counted when it went live.
+            _ => {}
+        }
+        self.state().last = Some(Last {
             at_ms: clock::unix_ms(),
-            report: report.clone(),
+            origin,
+            result,
+            report: report.cloned(),
         });
     }
 
@@ -202,9 +211,16 @@ impl Loader {
         self.state().live.clone()
     }
 
-    /// The last refusal, if nothing went live after it.
-    pub fn refused(&self) -> Option<Refused> {
-        self.state().refused.clone()
+    /// How the last reload went; `None` before the first.
+    pub fn last(&self) -> Option<Last> {
+        self.state().last.clone()
+    }
+
+    /// Settings of this configuration that only a restart would bring.
+    pub fn restart_for(&self, settings: &Settings) -> Vec<&'static str> {
+        let state = self.state();
+        let old = state.settings.as_ref();
+        old.map(|old| old.changed(settings)).unwrap_or_default()
     }
 
     /// The live snapshot.

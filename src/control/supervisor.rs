@@ -146,7 +146,7 @@ impl Supervisor {
     }
 
     fn superseded(&self, reload: Reload) {
-        self.loader.loading().metrics.config().superseded();
+        self.loader.note(reload.origin.clone(), "superseded", None);
         info!(
             "overtaken by a newer configuration: {}",
             reload.origin.file()
@@ -158,7 +158,7 @@ impl Supervisor {
     async fn attempt(&mut self, reload: Reload) -> Option<Reload> {
         let live = self.loader.live();
         if let Some(live) = live.filter(|live| live.hash == hash(&reload.text)) {
-            self.loader.loading().metrics.config().unchanged();
+            self.loader.note(reload.origin.clone(), "unchanged", None);
             info!("configuration is unchanged: {}", reload.origin.file());
             reload.tell(Err(ReloadError::Unchanged(live)));
             return None;
@@ -188,12 +188,14 @@ impl Supervisor {
         match compiled {
             Some(compiled) => {
                 warn_of(&report);
-                let live = self.loader.publish(compiled, reload.text.clone(), origin);
+                let text = reload.text.clone();
+                let live = self.loader.publish(compiled, text, origin.clone());
+                self.loader.note(origin, "loaded", Some(&report));
                 reload.tell(Ok(Applied { live, report }));
             }
             None => {
                 refused(&report, &origin);
-                self.loader.refuse(&report, origin);
+                self.loader.note(origin, "rejected", Some(&report));
                 reload.tell(Err(ReloadError::Invalid(report)));
             }
         }

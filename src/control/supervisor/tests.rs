@@ -44,10 +44,15 @@ async fn a_bad_text_changes_nothing_and_is_remembered_until_a_good_one() {
     };
     assert_eq!(report.file(), "x.yaml");
     assert_eq!(service(&reloads).as_deref(), Some("a"));
-    let refused = reloads.loader().refused().unwrap();
-    assert_eq!(refused.report.error_count(), 1);
+    let last = reloads.loader().last().unwrap();
+    assert_eq!(
+        (last.result, last.report.unwrap().error_count()),
+        ("rejected", 1)
+    );
+    let _ = reloads.load(ONE, Origin::Post).await;
+    assert_eq!(reloads.loader().last().unwrap().result, "unchanged");
     reloads.load(TWO, Origin::Post).await.unwrap();
-    assert!(reloads.loader().refused().is_none());
+    assert_eq!(reloads.loader().last().unwrap().result, "loaded");
 }
 
 #[tokio::test]
