@@ -5,58 +5,25 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
+use super::attempt::{self, KEEP, Link, Sends, Times, Wait, poll_head};
 use super::client::{CONTINUE, Client, Inbound};
 use super::drive_http1::{Busy, Next, answer_with, fail, write_head};
 use super::error::ProxyError;
 use super::exchange::{Exchange, Target, whole_framing};
+use super::forward_http2;
 use super::live::{BUFFER, Live, Worker};
 use super::pump::{Pump, PumpError, Waits};
-use super::rewrite::{Lines, clean_response};
+use super::rewrite::clean_response;
 use crate::http1::framing::Decoder;
-use crate::http1::parse;
-use crate::http1::write::{self, Encoder};
+use crate::http1::write::Encoder;
 use crate::message::{BodyError, ConnInfo, Framing, Version};
 use crate::plugin::{Outcome, Wishes};
 use crate::tls::io::Io;
-use crate::upstream::connect;
 use crate::upstream::{UpstreamError, UpstreamErrorKind};
-
-/// Request bytes kept for another attempt.
-const KEEP: usize = 64 * 1024;
-
-/// Times of the service in hand.
-#[derive(Clone, Copy)]
-pub struct Times {
-    /// For connecting.
-    pub connect: Duration,
-    /// Between two writes.
-    pub write: Duration,
-    /// Between two reads.
-    pub read: Duration,
-}
-
-/// A connection to the upstream for one attempt.
-struct Link {
-    io: Io,
-    target: Target,
-    served: u32,
-}
-
-impl Link {
-    fn error(&self, kind: UpstreamErrorKind, upload: &Pump) -> ProxyError {
-        let reused = self.served > 0;
-        ProxyError::Upstream(UpstreamError {
-            kind,
-            reused,
-            sent: upload.written > 0,
-        })
-    }
-}
 
 /// Forwards the request and passes the answer back.
 pub async fn forward(
@@ -71,66 +38,55 @@ pub async fn forward(
     let Some(service) = busy.ex.service(&live.snapshot) else {
         return fail(client, busy, worker, None, ProxyError::NoService).await;
     };
-    let times = Times {
-        connect: service.connect_timeout,
-        write: service.write_timeout,
-        read: service.read_timeout,
-    };
+    let times = Times::of(service);
     if inbound.continue_due && !client.send(CONTINUE, worker.policy.body_timeout).await {
         busy.ex.client_gone();
         return Next::Abort;
     }
-    let plan = Body::prepare(busy, client, inbound);
-    match attempts(client, busy, worker, &live, times, plan).await {
+    if service.http2 {
+        // Boxed: the straight line pays nothing for it.
+        let forwarding = forward_http2::forward(client, busy, worker, &live, times, inbound);
+        return Box::pin(forwarding).await;
+    }
+    let sends = prepare(busy, client, inbound);
+    match attempts(client, busy, worker, &live, times, sends).await {
         Ok((link, head)) => answered(client, busy, worker, times, link, head).await,
         Err(error) => failed(client, busy, worker, error).await,
     }
 }
 
-/// How the body goes up.
-#[derive(Clone, Copy)]
-struct Body {
-    framing: Framing,
-    new_length: bool,
-}
-
-impl Body {
-    /// Readies the upload: the body is in hand, or streams from the client.
-    fn prepare(busy: &mut Busy<'_>, client: &mut Client, inbound: Inbound) -> Body {
-        let limit = inbound.limit;
-        let came = busy.ex.request.framing;
-        let upload = &mut busy.upload;
-        if inbound.whole().is_some() && !came.is_none() || inbound.replaced {
-            let replaced = inbound.replaced || came == Framing::Chunked;
-            let (_, body) = inbound.into_parts();
-            let framing = whole_framing(body.len());
-            upload.start(framing, Encoder::new(framing));
-            upload.keep(usize::MAX);
-            upload.feed(&body);
-            return Body {
-                framing,
-                new_length: replaced,
-            };
-        }
-        let (decoder, before) = inbound.into_parts();
-        if came.is_none() {
-            upload.start(came, Encoder::None);
-            upload.keep(0);
-            return Body {
-                framing: came,
-                new_length: false,
-            };
-        }
+/// Readies the upload: the body is in hand, or streams from the client.
+fn prepare(busy: &mut Busy<'_>, client: &mut Client, inbound: Inbound) -> Sends {
+    let limit = inbound.limit;
+    let came = busy.ex.request.framing;
+    let upload = &mut busy.upload;
+    if inbound.whole().is_some() && !came.is_none() || inbound.replaced {
+        let new_length = inbound.replaced || came == Framing::Chunked;
+        let (_, body) = inbound.into_parts();
+        let framing = whole_framing(body.len());
+        upload.start(framing, Encoder::new(framing));
+        upload.keep(usize::MAX);
+        upload.feed(&body);
+        return Sends {
+            framing,
+            new_length,
+        };
+    }
+    let (decoder, before) = inbound.into_parts();
+    if came.is_none() {
+        upload.start(came, Encoder::None);
+        upload.keep(0);
+    } else {
         upload.resume(decoder, Encoder::new(came));
         upload.limit(limit);
         upload.keep(KEEP);
         upload.keep_before(&before);
         upload.feed(&client.carry);
         client.carry.clear();
-        Body {
-            framing: came,
-            new_length: false,
-        }
+    }
+    Sends {
+        framing: came,
+        new_length: false,
     }
 }
 
@@ -141,21 +97,16 @@ async fn attempts(
     worker: &Rc<Worker>,
     live: &Live,
     times: Times,
-    body: Body,
+    sends: Sends,
 ) -> Result<(Link, usize), ProxyError> {
-    if let Some(cluster) = busy.ex.pending_cluster() {
-        // Nobody has said yet where this name leads: the first requests wait for it.
-        client.slot.within(times.connect, cluster.resolved()).await;
-    }
+    attempt::resolved(&busy.ex, &client.slot, times).await;
     let mut fresh = false;
     loop {
         let target = busy.ex.attempt()?;
-        let error = match open(client, busy, worker, live, times, target, fresh).await {
+        let opening = attempt::open(&busy.ex, &client.slot, worker, live, times, target, fresh);
+        let error = match opening.await {
             Ok(mut link) => {
-                busy.upload.restart(Encoder::new(body.framing));
-                request_head(busy, worker, &client.conn, &link.target, body);
-                let replayed = busy.upload.replay();
-                debug_assert!(replayed.is_ok(), "kept data fits its own framing");
+                start_upload(busy, worker, &client.conn, &link.target, sends);
                 match round_trip(client, busy, worker, times, &mut link).await {
                     Ok(head) => return Ok((link, head)),
                     Err(error) => error,
@@ -163,109 +114,26 @@ async fn attempts(
             }
             Err(error) => error,
         };
-        let ProxyError::Upstream(failure) = error else {
-            return Err(error);
-        };
         let replayable = busy.upload.kept().is_some();
-        let idempotent = super::error::is_idempotent(busy.ex.upstream_method());
-        let stale = failure.reused && !fresh && failure.kind == UpstreamErrorKind::Closed;
-        if stale && replayable && (idempotent || !failure.sent) {
-            // The upstream closed a kept connection just when it was used again.
-            busy.ex.forget_attempt();
-            fresh = true;
-            continue;
-        }
-        busy.ex.upstream_failed(failure);
-        fresh = false;
-        if !replayable || !busy.ex.may_retry(error) {
-            return Err(error);
-        }
+        attempt::again(&mut busy.ex, error, replayable, &mut fresh)?;
     }
 }
 
-/// A kept connection of that identity, else a new one.
-async fn open(
-    client: &mut Client,
-    busy: &mut Busy<'_>,
-    worker: &Rc<Worker>,
-    live: &Live,
-    times: Times,
-    target: Target,
-    fresh: bool,
-) -> Result<Link, ProxyError> {
-    if !fresh {
-        let name = target.server_name.as_deref();
-        let found = worker.pool.borrow_mut().checkout(&target.key, name);
-        if let Some(reused) = found {
-            worker.metrics.upstream_reused.inc();
-            return Ok(Link {
-                io: reused.io,
-                target,
-                served: reused.served,
-            });
-        }
-    }
-    let tls = busy
-        .ex
-        .service(&live.snapshot)
-        .and_then(|service| service.tls.as_ref());
-    let tls = tls.map(|(tls, _)| (tls, target.server_name.as_deref().unwrap_or_default()));
-    let patience = busy.ex.head_deadline().map_or(times.connect, |deadline| {
-        times
-            .connect
-            .min(deadline.saturating_duration_since(Instant::now()))
-    });
-    let connecting = connect::connect(target.key.address, tls);
-    let connected = client.slot.within(patience, connecting).await;
-    let kind = match connected {
-        Some(Ok(io)) => {
-            worker.metrics.upstream_opened.inc();
-            return Ok(Link {
-                io,
-                target,
-                served: 0,
-            });
-        }
-        Some(Err(kind)) => kind,
-        None if patience < times.connect => UpstreamErrorKind::Deadline,
-        None => UpstreamErrorKind::ConnectTimeout,
-    };
-    Err(ProxyError::Upstream(UpstreamError::unconnected(kind)))
-}
-
-/// Writes the request head into the upload.
-fn request_head(
+/// Writes the request head into the upload, and what is kept of the body behind it.
+fn start_upload(
     busy: &mut Busy<'_>,
     worker: &Worker,
     conn: &ConnInfo,
     target: &Target,
-    body: Body,
+    sends: Sends,
 ) {
-    let ex = &busy.ex;
-    let out = &mut busy.upload.out;
-    write::request_line(out, ex.upstream_method(), &[ex.upstream_uri()]);
-    let mut host = std::mem::take(&mut busy.host);
-    host.clear();
-    ex.push_host(&mut host, &target.endpoint);
-    write::field(out, "Host", host.as_bytes());
-    busy.host = host;
-    ex.upward(worker, conn, body.framing, body.new_length)
-        .write(&mut Lines(out));
-    if body.framing == Framing::Chunked {
-        write::framing_field(out, Framing::Chunked);
-    }
-    out.extend_from_slice(match ex.request.upgrade_websocket {
-        true => b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n".as_slice(),
-        false => b"Connection: keep-alive\r\n\r\n",
-    });
-}
-
-/// Whom an exchange waits for, and so how long, and who is to blame when it is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
-    Upload(Waits),
-    Head,
-    Download(Waits),
+    busy.upload.restart(Encoder::new(sends.framing));
+    let Busy {
+        ex, upload, host, ..
+    } = busy;
+    attempt::request_head(ex, &mut upload.out, host, worker, conn, target, sends);
+    let replayed = upload.replay();
+    debug_assert!(replayed.is_ok(), "kept data fits its own framing");
 }
 
 /// Sends the request and reads the head of its answer; its length in `response.headers.raw`.
@@ -287,7 +155,7 @@ async fn round_trip(
             refused = poll_upload(cx, client, upload, &mut link.io)?;
         }
         if let Poll::Ready(read) = poll_head(cx, ex, &mut link.io, &mut scan) {
-            return Poll::Ready(read.map_err(|kind| link.error(kind, upload)));
+            return Poll::Ready(read.map_err(|kind| link.error(kind, upload.written > 0)));
         }
         if upload.is_done() && client.poll_gone(cx, worker) {
             return Poll::Ready(Err(ProxyError::ClientGone));
@@ -299,8 +167,7 @@ async fn round_trip(
         };
         if std::mem::take(&mut upload.moved) || wait != Some(now) {
             wait = Some(now);
-            let patience = patience(now, times, worker);
-            let until = Instant::now() + patience;
+            let until = Instant::now() + now.patience(times, worker);
             client
                 .slot
                 .set_at(deadline.map_or(until, |deadline| until.min(deadline)));
@@ -309,22 +176,13 @@ async fn round_trip(
             return Poll::Pending;
         }
         let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        Poll::Ready(Err(match now {
-            _ if over => link.error(UpstreamErrorKind::Deadline, upload),
-            Wait::Upload(Waits::Source) => BodyError::Timeout.into(),
-            Wait::Upload(Waits::Sink) => link.error(UpstreamErrorKind::WriteTimeout, upload),
-            Wait::Head | Wait::Download(_) => link.error(UpstreamErrorKind::ReadTimeout, upload),
+        Poll::Ready(Err(match now.timed_out() {
+            _ if over => link.error(UpstreamErrorKind::Deadline, upload.written > 0),
+            Ok(kind) => link.error(kind, upload.written > 0),
+            Err(slow) => slow.into(),
         }))
     })
     .await
-}
-
-fn patience(wait: Wait, times: Times, worker: &Worker) -> Duration {
-    match wait {
-        Wait::Upload(Waits::Source) | Wait::Download(Waits::Sink) => worker.policy.body_timeout,
-        Wait::Upload(Waits::Sink) => times.write,
-        Wait::Head | Wait::Download(Waits::Source) => times.read,
-    }
 }
 
 /// Moves the request body on; `true` when the upstream takes no more of it, which an early answer
@@ -345,47 +203,6 @@ fn poll_upload(
         Poll::Ready(Err(PumpError::SourceClosed)) => Err(ProxyError::ClientGone),
         Poll::Ready(Err(PumpError::Malformed)) => Err(BodyError::Malformed.into()),
         Poll::Ready(Err(PumpError::TooLarge)) => Err(BodyError::TooLarge.into()),
-    }
-}
-
-/// Reads the head of the final answer; interim ones (1xx) are dropped, as HTTP allows a proxy that
-/// asked for none.
-fn poll_head(
-    cx: &mut Context<'_>,
-    ex: &mut Exchange,
-    up: &mut Io,
-    scan: &mut usize,
-) -> Poll<Result<usize, UpstreamErrorKind>> {
-    loop {
-        let raw = &mut ex.response.headers.raw;
-        if raw.len() == raw.capacity() {
-            raw.reserve(BUFFER);
-        }
-        match poll_read_buf(Pin::new(&mut *up), cx, raw) {
-            Poll::Ready(Ok(count)) if count > 0 => {}
-            Poll::Ready(_) => return Poll::Ready(Err(UpstreamErrorKind::Closed)),
-            Poll::Pending => return Poll::Pending,
-        }
-        loop {
-            let method = ex
-                .facts
-                .upstream_method
-                .as_deref()
-                .unwrap_or(ex.request.method());
-            match parse::response(&mut ex.response, scan, method) {
-                Ok(None) => break,
-                Ok(Some(end)) if ex.response.status >= 200 || ex.response.status == 101 => {
-                    return Poll::Ready(Ok(end));
-                }
-                Ok(Some(end)) => {
-                    ex.response.headers.raw.drain(..end);
-                    if ex.response.headers.raw.is_empty() {
-                        break;
-                    }
-                }
-                Err(_) => return Poll::Ready(Err(UpstreamErrorKind::Malformed)),
-            }
-        }
     }
 }
 
@@ -427,7 +244,7 @@ async fn answered(
     let ex = &mut *busy.ex;
     let upgraded = ex.response.status == 101;
     if upgraded && !ex.request.upgrade_websocket {
-        let error = link.error(UpstreamErrorKind::Malformed, &busy.upload);
+        let error = link.error(UpstreamErrorKind::Malformed, true);
         if let ProxyError::Upstream(failure) = error {
             busy.ex.upstream_failed(failure);
         }
@@ -706,7 +523,7 @@ async fn relay(
             || wait != Some(now)
         {
             wait = Some(now);
-            client.slot.set(patience(now, times, worker));
+            client.slot.set(now.patience(times, worker));
         }
         client.slot.poll_expired(cx).map(|()| match now {
             Wait::Download(Waits::Sink) => Relayed::ClientGone,
@@ -741,14 +558,7 @@ fn ended(
     match relayed {
         Relayed::Whole => {
             if clean && reusable && down.came != Framing::Close {
-                let Target {
-                    key, server_name, ..
-                } = link.target;
-                let name = server_name.as_deref();
-                worker
-                    .pool
-                    .borrow_mut()
-                    .checkin(key, name, link.io, link.served + 1);
+                link.checkin(worker);
             }
             if !upload.is_done() {
                 upload.move_rest(&mut client.carry);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exchange::Exchange;
+use super::forward_http2::Http2Pool;
 use crate::http1::limits::Limits;
 use crate::message::{Record, RequestHead};
 use crate::plugin::RequestId;
@@ -126,6 +127,8 @@ pub struct Worker {
     pub policy: Policy,
     /// Idle upstream connections.
     pub pool: RefCell<Pool>,
+    /// Upstream connections over HTTP/2.
+    pub http2: Http2Pool,
     /// Deadlines of this thread.
     pub sweep: Sweep,
     /// Whether the process is going down.
@@ -162,11 +165,13 @@ impl Worker {
         access: Option<Box<dyn AccessLog>>,
     ) -> Worker {
         let pool = Pool::new(policy.upstream_max_idle, policy.upstream_idle_timeout);
+        let http2 = Http2Pool::new(policy.upstream_idle_timeout);
         let seed = uuid::Uuid::new_v4().as_u64_pair().0;
         Worker {
             ix,
             policy,
             pool: pool.into(),
+            http2,
             sweep,
             drain,
             metrics,

@@ -6,9 +6,9 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::attempt::Times;
 use super::client::Client;
 use super::drive_http1::{Busy, Next};
-use super::forward::Times;
 use super::live::Worker;
 use super::pump::PumpError;
 use crate::http1::write::{self, Encoder};

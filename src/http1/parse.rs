@@ -13,7 +13,7 @@ mod error;
 pub(crate) mod fields;
 mod meaning;
 mod start;
-mod target;
+pub(crate) mod target;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,312 @@
+//! One attempt at an upstream: what every pair of protocols has in common.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
+
+use super::error::{ProxyError, is_idempotent};
+use super::exchange::{Exchange, Target};
+use super::heads;
+use super::live::{BUFFER, Live, Worker};
+use super::pump::Waits;
+use super::rewrite::Lines;
+use crate::http1::{parse, write};
+use crate::message::{BodyError, ConnInfo, Framing};
+use crate::plugin::Outcome;
+use crate::snapshot::Service;
+use crate::tls::io::Io;
+use crate::upstream::{UpstreamError, UpstreamErrorKind, connect};
+use crate::util::sweep::Slot;
+
+/// Request bytes kept for another attempt.
+pub const KEEP: usize = 64 * 1024;
+
+/// Times of the service in hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// For connecting.
+    pub connect: Duration,
+    /// Between two writes.
+    pub write: Duration,
+    /// Between two reads.
+    pub read: Duration,
+}
+
+impl Times {
+    /// Those of that service.
+    pub fn of(service: &Service) -> Times {
+        Times {
+            connect: service.connect_timeout,
+            write: service.write_timeout,
+            read: service.read_timeout,
+        }
+    }
+}
+
+/// How the request body goes up.
+#[derive(Clone, Copy, Debug)]
+pub struct Sends {
+    /// Its framing.
+    pub framing: Framing,
+    /// The client's own length is wrong.
+    pub new_length: bool,
+}
+
+/// An HTTP/1.1 connection to the upstream for one attempt.
+pub struct Link {
+    /// The connection.
+    pub io: Io,
+    /// Where it leads.
+    pub target: Target,
+    /// Requests that it has served before.
+    pub served: u32,
+}
+
+impl Link {
+    /// A failure of this attempt.
+    pub fn error(&self, kind: UpstreamErrorKind, sent: bool) -> ProxyError {
+        let reused = self.served > 0;
+        ProxyError::Upstream(UpstreamError { kind, reused, sent })
+    }
+
+    /// Keeps the connection for another request.
+    pub fn checkin(self, worker: &Worker) {
+        let Target {
+            key, server_name, ..
+        } = self.target;
+        let mut pool = worker.pool.borrow_mut();
+        pool.checkin(key, server_name.as_deref(), self.io, self.served + 1);
+    }
+}
+
+/// Waits for the first answer about a name of which nobody has said yet where it leads.
+pub async fn resolved(ex: &Exchange, slot: &Slot, times: Times) {
+    if let Some(cluster) = ex.pending_cluster() {
+        slot.within(times.connect, cluster.resolved()).await;
+    }
+}
+
+/// A kept connection of that identity, else a new one.
+pub async fn open(
+    ex: &Exchange,
+    slot: &Slot,
+    worker: &Rc<Worker>,
+    live: &Live,
+    times: Times,
+    target: Target,
+    fresh: bool,
+) -> Result<Link, ProxyError> {
+    if !fresh {
+        let name = target.server_name.as_deref();
+        let found = worker.pool.borrow_mut().checkout(&target.key, name);
+        if let Some(reused) = found {
+            worker.metrics.upstream_reused.inc();
+            return Ok(Link {
+                io: reused.io,
+                target,
+                served: reused.served,
+            });
+        }
+    }
+    let connecting = connect(ex, worker, live, &target);
+    let io = within_connect(ex, slot, times, connecting).await?;
+    Ok(Link {
+        io,
+        target,
+        served: 0,
+    })
+}
+
+/// A new connection. Bounded in time by [`within_connect`].
+pub async fn connect(
+    ex: &Exchange,
+    worker: &Worker,
+    live: &Live,
+    target: &Target,
+) -> Result<Io, UpstreamErrorKind> {
+    let tls = ex
+        .service(&live.snapshot)
+        .and_then(|service| service.tls.as_ref());
+    let tls = tls.map(|(tls, _)| (tls, target.server_name.as_deref().unwrap_or_default()));
+    let io = connect::connect(target.key.address, tls).await?;
+    worker.metrics.upstream_opened.inc();
+    Ok(io)
+}
+
+/// Bounds connecting by the service's time and by what a plugin left of the exchange's.
+pub async fn within_connect<T>(
+    ex: &Exchange,
+    slot: &Slot,
+    times: Times,
+    connecting: impl Future<Output = Result<T, UpstreamErrorKind>>,
+) -> Result<T, ProxyError> {
+    let patience = ex.head_deadline().map_or(times.connect, |deadline| {
+        times
+            .connect
+            .min(deadline.saturating_duration_since(Instant::now()))
+    });
+    let kind = match slot.within(patience, connecting).await {
+        Some(Ok(connected)) => return Ok(connected),
+        Some(Err(kind)) => kind,
+        None if patience < times.connect => UpstreamErrorKind::Deadline,
+        None => UpstreamErrorKind::ConnectTimeout,
+    };
+    Err(ProxyError::Upstream(UpstreamError::unconnected(kind)))
+}
+
+/// Notes that an attempt failed: `Ok` when there may be another. `fresh` says that the last one
+/// failed on a kept connection just as it was used again; that one does not count, once.
+pub fn again(
+    ex: &mut Exchange,
+    error: ProxyError,
+    replayable: bool,
+    fresh: &mut bool,
+) -> Result<(), ProxyError> {
+    let ProxyError::Upstream(failure) = error else {
+        return Err(error);
+    };
+    let stale = failure.reused && !*fresh && failure.kind == UpstreamErrorKind::Closed;
+    if stale && replayable && (is_idempotent(ex.upstream_method()) || !failure.sent) {
+        ex.forget_attempt();
+        *fresh = true;
+        return Ok(());
+    }
+    ex.upstream_failed(failure);
+    *fresh = false;
+    if replayable && ex.may_retry(error) {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
+/// Writes a request head as HTTP/1.1. `host` is memory for the upstream's name.
+pub fn request_head(
+    ex: &Exchange,
+    out: &mut Vec<u8>,
+    host: &mut String,
+    worker: &Worker,
+    conn: &ConnInfo,
+    target: &Target,
+    sends: Sends,
+) {
+    write::request_line(out, ex.upstream_method(), &[ex.upstream_uri()]);
+    host.clear();
+    ex.push_host(host, &target.endpoint);
+    write::field(out, "Host", host.as_bytes());
+    ex.upward(worker, conn, sends.framing, sends.new_length)
+        .write(&mut Lines(out));
+    if sends.framing.length().is_none() {
+        write::framing_field(out, Framing::Chunked);
+    }
+    out.extend_from_slice(match ex.request.upgrade_websocket {
+        true => b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n".as_slice(),
+        false => b"Connection: keep-alive\r\n\r\n",
+    });
+}
+
+/// Reads the head of the final answer; interim ones (1xx) are dropped, as HTTP allows a proxy that
+/// asked for none. Its length in `response.headers.raw`.
+pub fn poll_head(
+    cx: &mut Context<'_>,
+    ex: &mut Exchange,
+    up: &mut Io,
+    scan: &mut usize,
+) -> Poll<Result<usize, UpstreamErrorKind>> {
+    loop {
+        let raw = &mut ex.response.headers.raw;
+        if raw.len() == raw.capacity() {
+            raw.reserve(BUFFER);
+        }
+        match poll_read_buf(Pin::new(&mut *up), cx, raw) {
+            Poll::Ready(Ok(count)) if count > 0 => {}
+            Poll::Ready(_) => return Poll::Ready(Err(UpstreamErrorKind::Closed)),
+            Poll::Pending => return Poll::Pending,
+        }
+        loop {
+            let method = ex
+                .facts
+                .upstream_method
+                .as_deref()
+                .unwrap_or(ex.request.method());
+            match parse::response(&mut ex.response, scan, method) {
+                Ok(None) => break,
+                Ok(Some(end)) if ex.response.status >= 200 || ex.response.status == 101 => {
+                    return Poll::Ready(Ok(end));
+                }
+                Ok(Some(end)) => {
+                    ex.response.headers.raw.drain(..end);
+                    if ex.response.headers.raw.is_empty() {
+                        break;
+                    }
+                }
+                Err(_) => return Poll::Ready(Err(UpstreamErrorKind::Malformed)),
+            }
+        }
+    }
+}
+
+/// Whom an exchange waits for, and so how long, and who is to blame when it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The request body on its way up.
+    Upload(Waits),
+    /// The upstream's head.
+    Head,
+    /// The response body on its way down.
+    Download(Waits),
+}
+
+impl Wait {
+    /// How long nothing may move.
+    pub fn patience(self, times: Times, worker: &Worker) -> Duration {
+        match self {
+            Wait::Upload(Waits::Source) | Wait::Download(Waits::Sink) => worker.policy.body_timeout,
+            Wait::Upload(Waits::Sink) => times.write,
+            Wait::Head | Wait::Download(Waits::Source) => times.read,
+        }
+    }
+
+    /// Who was too slow: the client, or the upstream and how.
+    pub fn timed_out(self) -> Result<UpstreamErrorKind, BodyError> {
+        match self {
+            Wait::Upload(Waits::Source) => Err(BodyError::Timeout),
+            Wait::Upload(Waits::Sink) => Ok(UpstreamErrorKind::WriteTimeout),
+            Wait::Head | Wait::Download(_) => Ok(UpstreamErrorKind::ReadTimeout),
+        }
+    }
+}
+
+/// The upstream broke off behind its head.
+pub fn broken(kind: UpstreamErrorKind) -> ProxyError {
+    ProxyError::Upstream(UpstreamError {
+        kind,
+        reused: false,
+        sent: true,
+    })
+}
+
+/// What the head alone says of how the exchange ended; `None` while gRPC's trailers are awaited.
+pub fn head_outcome(ex: &Exchange) -> Option<Outcome> {
+    let head = &ex.response;
+    if head.status != 200 || !head.is_grpc() {
+        return Some(Outcome::Status(head.status));
+    }
+    let status = heads::grpc_status(head.headers.get("grpc-status"));
+    status.map(Outcome::Grpc)
+}
+
+/// gRPC's code for an answer without a status.
+const GRPC_UNKNOWN: u32 = 2;
+
+/// What the end of a body says of it.
+pub fn end_outcome(trailers: Option<&HeaderMap>) -> Outcome {
+    let value = trailers.and_then(|fields| fields.get("grpc-status"));
+    let status = heads::grpc_status(value.map(HeaderValue::as_bytes));
+    Outcome::Grpc(status.unwrap_or(GRPC_UNKNOWN))
+}

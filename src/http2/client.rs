@@ -1,0 +1,374 @@
+//! Connections to upstreams over HTTP/2, shared by the streams of one worker.
+//!
+//! Invariant: two requests share a connection only where their keys are equal; a connection is
+//! opened by one request at a time per key, and the others wait for it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::hash::Hash;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::client::conn::http2::{Builder, Connection, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::{Incoming, LocalExec};
+use crate::util::clock;
+use crate::util::drain::Drain;
+use crate::util::local;
+use crate::util::sweep::Slot;
+
+/// Streams on one connection; upstreams may allow fewer.
+const STREAMS: usize = 100;
+/// What an upstream may send on one stream before the client has taken it.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
+/// Largest header list of an answer.
+const HEADER_LIST: u32 = 64 * 1024;
+/// How often a connection with open streams is asked whether it lives.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(10);
+
+/// Why a request brought no response head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It never left: the connection was dead or closing.
+    Unsent,
+    /// The upstream says that it did nothing with it (RFC 9113 §8.7).
+    Refused,
+    /// The stream or the connection ended.
+    Closed,
+    /// What came is no HTTP/2.
+    Malformed,
+}
+
+impl Failure {
+    fn of(error: &hyper::Error) -> Failure {
+        let Some(cause) = error
+            .source()
+            .and_then(|source| source.downcast_ref::<h2::Error>())
+        else {
+            return Failure::Closed;
+        };
+        let refused = cause.is_reset() && cause.reason() == Some(Reason::REFUSED_STREAM);
+        // A GOAWAY fails those streams only that it says were not looked at.
+        if cause.is_remote() && (refused || cause.is_go_away()) {
+            Failure::Refused
+        } else if cause.is_library() {
+            Failure::Malformed
+        } else {
+            Failure::Closed
+        }
+    }
+}
+
+/// One connection.
+struct Shared<B> {
+    send: SendRequest<B>,
+    streams: Cell<usize>,
+    most: Cell<usize>,
+    served: Cell<u32>,
+    /// When the last stream ended.
+    since: Cell<Instant>,
+    leaving: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl<B> Shared<B> {
+    fn is_over(&self) -> bool {
+        self.leaving.get() || self.send.is_closed()
+    }
+
+    fn has_room(&self) -> bool {
+        self.streams.get() < self.most.get()
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// One stream's share of a connection, given back when dropped.
+pub struct Lease<B>(Rc<Shared<B>>);
+
+impl<B> Lease<B> {
+    fn new(shared: &Rc<Shared<B>>) -> Lease<B> {
+        shared.streams.set(shared.streams.get() + 1);
+        Lease(Rc::clone(shared))
+    }
+
+    /// Requests that the connection has taken before.
+    pub fn served(&self) -> u32 {
+        self.0.served.get()
+    }
+
+    /// No new streams on this connection.
+    pub fn retire(&self) {
+        self.0.leaving.set(true);
+        self.0.wake();
+    }
+}
+
+impl<B> Lease<B>
+where
+    B: Body<Data = Bytes> + 'static,
+{
+    /// Sends a request and waits for the head of its answer. Dropping the future resets the
+    /// stream.
+    pub fn send(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + use<B> {
+        self.0.served.set(self.0.served.get().saturating_add(1));
+        let sending = self.0.send.clone().try_send_request(request);
+        async move {
+            sending.await.map_err(|mut error| {
+                if error.take_message().is_some() {
+                    Failure::Unsent
+                } else {
+                    Failure::of(error.error())
+                }
+            })
+        }
+    }
+}
+
+impl<B> Drop for Lease<B> {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        if self.0.streams.get() == 0 {
+            self.0.since.set(clock::now());
+            self.0.wake();
+        }
+    }
+}
+
+/// One worker's connections. Clones are the same pool.
+pub struct Pool<K, B> {
+    entries: Rc<RefCell<Entries<K, B>>>,
+    idle: Duration,
+}
+
+type Entries<K, B> = HashMap<K, Entry<B>, foldhash::fast::RandomState>;
+
+struct Entry<B> {
+    open: Vec<Rc<Shared<B>>>,
+    opening: bool,
+    waiting: Vec<Waker>,
+}
+
+impl<B> Default for Entry<B> {
+    fn default() -> Entry<B> {
+        Entry {
+            open: Vec::new(),
+            opening: false,
+            waiting: Vec::new(),
+        }
+    }
+}
+
+/// Makes one task the opener of a key's next connection, until it is dropped.
+struct Opening<'a, K: Eq + Hash, B> {
+    pool: &'a Pool<K, B>,
+    key: &'a K,
+}
+
+impl<K: Eq + Hash, B> Drop for Opening<'_, K, B> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.pool.entries.borrow_mut().get_mut(self.key) {
+            entry.opening = false;
+            entry.waiting.drain(..).for_each(Waker::wake);
+        }
+    }
+}
+
+impl<K, B> Pool<K, B>
+where
+    K: Clone + Eq + Hash + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// An empty pool that keeps idle connections so long.
+    pub fn new(idle: Duration) -> Pool<K, B> {
+        Pool {
+            entries: Rc::default(),
+            idle,
+        }
+    }
+
+    /// Connections that are open.
+    pub fn len(&self) -> usize {
+        self.entries
+            .borrow()
+            .values()
+            .map(|entry| entry.open.len())
+            .sum()
+    }
+
+    /// Whether none is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A share of a connection of that key: of an open one with room for a stream, else of a new
+    /// one over what `connect` brings. `slot` becomes the new connection's deadline.
+    ///
+    /// Dropping the future drops what was opened so far; whoever waits for it opens another.
+    pub async fn lease<I, E>(
+        &self,
+        key: &K,
+        slot: impl FnOnce() -> Slot,
+        drain: &Drain,
+        connect: impl Future<Output = Result<I, E>>,
+    ) -> Result<Lease<B>, E>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
+        E: From<Failure>,
+    {
+        if let Some(lease) = poll_fn(|cx| self.poll_open(cx, key)).await {
+            return Ok(lease);
+        }
+        let opening = Opening { pool: self, key };
+        let io = connect.await?;
+        let shaken = builder().handshake::<_, B>(TokioIo::new(io)).await;
+        let (send, connection) = shaken.map_err(|error| Failure::of(&error))?;
+        let shared = Rc::new(Shared {
+            send,
+            streams: Cell::new(0),
+            most: Cell::new(STREAMS),
+            served: Cell::new(0),
+            since: Cell::new(clock::now()),
+            leaving: Cell::new(false),
+            waker: RefCell::default(),
+        });
+        let lease = Lease::new(&shared);
+        self.add(key, &shared);
+        self.tend(key.clone(), shared, connection, slot(), drain.clone());
+        drop(opening);
+        Ok(lease)
+    }
+
+    /// A share of an open connection, or the right to open one.
+    fn poll_open(&self, cx: &Context<'_>, key: &K) -> Poll<Option<Lease<B>>> {
+        let mut entries = self.entries.borrow_mut();
+        let entry = entries.entry(key.clone()).or_default();
+        let usable = |shared: &&Rc<Shared<B>>| !shared.is_over() && shared.has_room();
+        if let Some(shared) = entry.open.iter().find(usable) {
+            return Poll::Ready(Some(Lease::new(shared)));
+        }
+        if entry.opening {
+            if !entry
+                .waiting
+                .iter()
+                .any(|waker| waker.will_wake(cx.waker()))
+            {
+                entry.waiting.push(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        entry.opening = true;
+        Poll::Ready(None)
+    }
+
+    fn add(&self, key: &K, shared: &Rc<Shared<B>>) {
+        let mut entries = self.entries.borrow_mut();
+        let entry = entries.entry(key.clone()).or_default();
+        entry.open.push(Rc::clone(shared));
+    }
+
+    /// Drives a connection in a task of its own until it is over, idle too long, or the process
+    /// ends.
+    fn tend<I>(
+        &self,
+        key: K,
+        shared: Rc<Shared<B>>,
+        connection: Connection<TokioIo<I>, B, LocalExec>,
+        slot: Slot,
+        drain: Drain,
+    ) where
+        I: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let idle = self.idle;
+        let entries = Rc::clone(&self.entries);
+        local::spawn(async move {
+            let mut connection = pin!(connection);
+            poll_fn(|cx| {
+                // How it failed is told to each of its streams.
+                if connection.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                let most = connection.current_max_send_streams().min(STREAMS);
+                shared.most.set(most);
+                *shared.waker.borrow_mut() = Some(cx.waker().clone());
+                poll_idle(cx, &shared, &slot, &drain, idle)
+            })
+            .await;
+            shared.leaving.set(true);
+            forget(&mut entries.borrow_mut(), &key, &shared);
+        });
+    }
+}
+
+/// Ready when nobody uses the connection any more.
+fn poll_idle<B>(
+    cx: &Context<'_>,
+    shared: &Shared<B>,
+    slot: &Slot,
+    drain: &Drain,
+    idle: Duration,
+) -> Poll<()> {
+    if drain.has_ended() {
+        return Poll::Ready(());
+    }
+    if shared.streams.get() > 0 {
+        slot.clear();
+        slot.register(cx);
+        return Poll::Pending;
+    }
+    let until = shared.since.get() + idle;
+    if shared.leaving.get() || !drain.accepts() || clock::now() >= until {
+        return Poll::Ready(());
+    }
+    slot.set_at(until);
+    slot.register(cx);
+    Poll::Pending
+}
+
+fn forget<K: Eq + Hash, B>(entries: &mut Entries<K, B>, key: &K, shared: &Rc<Shared<B>>) {
+    let Some(entry) = entries.get_mut(key) else {
+        return;
+    };
+    entry.open.retain(|other| !Rc::ptr_eq(other, shared));
+    if entry.open.is_empty() && !entry.opening {
+        entries.remove(key);
+    }
+}
+
+fn builder() -> Builder<LocalExec> {
+    let mut builder = Builder::new(LocalExec);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(HEADER_LIST)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PONG);
+    builder
+}
+
+#[cfg(test)]
+mod tests;
