@@ -17,6 +17,8 @@ pub mod protocol;
 pub mod pump;
 pub mod rewrite;
 pub mod sink;
+#[cfg(test)]
+mod testkit;
 pub mod upgrade;
 pub mod upload;
 

@@ -298,6 +298,7 @@ pub fn head_outcome(ex: &Exchange) -> Option<Outcome> {
         return Some(Outcome::Status(head.status));
     }
     let status = heads::grpc_status(head.headers.get("grpc-status"));
+    let status = status.or(head.framing.is_none().then_some(GRPC_UNKNOWN));
     status.map(Outcome::Grpc)
 }
 

@@ -41,6 +41,7 @@ pub async fn serve(io: Io, pre: Vec<u8>, conn: ConnInfo, worker: Rc<Worker>) {
         header_list: list,
         first: policy.header_timeout,
         idle: policy.idle_timeout,
+        patience: policy.body_timeout,
     };
     let slot = worker.sweep.slot();
     let drain = worker.drain.clone();
@@ -229,6 +230,7 @@ fn whole(mut stream: Box<Stream>, length: Option<usize>, body: Vec<u8>) -> Respo
     stream.ex.body_out = body.len() as u64;
     stream.ex.bytes_out = stream.ex.response.headers.text_len() as u64 + body.len() as u64;
     stream.upload.cancel();
+    stream.token.park();
     let head = heads::response_of(&stream.ex, length, ());
     head.map(|()| ReplyBody::whole(Bytes::from(body), None, stream))
 }
@@ -290,3 +292,6 @@ async fn edited(
     let length = has_length(ex).then_some(body.len());
     whole(stream, length, body)
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,15 +62,18 @@ pub struct Settings {
     pub first: Duration,
     /// Longest wait for the next.
     pub idle: Duration,
+    /// Longest wait for a client that takes nothing of what waits for it.
+    pub patience: Duration,
 }
 
 /// What a connection's task looks at after each turn.
 #[derive(Debug)]
 pub struct Watch {
     live: Cell<usize>,
-    stalled: Cell<usize>,
+    /// Of these, streams that only their client can move on.
+    parked: Cell<usize>,
     served: Cell<bool>,
-    /// When the last stream ended.
+    /// When a stream last began, ended, was parked, or moved while parked.
     since: Cell<Instant>,
     gave_up: Cell<bool>,
     abandoned: RefCell<Budget>,
@@ -81,7 +84,7 @@ impl Watch {
     fn new() -> Watch {
         Watch {
             live: Cell::new(0),
-            stalled: Cell::new(0),
+            parked: Cell::new(0),
             served: Cell::new(false),
             since: Cell::new(clock::now()),
             gave_up: Cell::new(false),
@@ -101,9 +104,14 @@ impl Watch {
         self.gave_up.get()
     }
 
-    /// No open stream is read by the client any more.
-    fn is_hopeless(&self) -> bool {
-        self.stalled.get() > 0 && self.stalled.get() == self.live.get()
+    /// Every open stream waits for its client to read.
+    fn is_parked(&self) -> bool {
+        self.live.get() > 0 && self.parked.get() == self.live.get()
+    }
+
+    fn touch(&self) {
+        self.since.set(clock::now());
+        self.wake();
     }
 
     fn abandon(&self) {
@@ -131,25 +139,36 @@ impl Watch {
 #[derive(Debug)]
 pub struct Token {
     watch: Rc<Watch>,
-    stalled: Cell<bool>,
+    parked: Cell<bool>,
 }
 
 impl Token {
     fn new(watch: &Rc<Watch>) -> Rc<Token> {
         watch.live.set(watch.live.get() + 1);
         watch.served.set(true);
+        watch.touch();
         Rc::new(Token {
             watch: Rc::clone(watch),
-            stalled: Cell::new(false),
+            parked: Cell::new(false),
         })
     }
 
-    /// The client has stopped reading this stream and nobody writes to it any more. hyper cannot
-    /// be told to reset it; when no other stream is left, the connection ends.
-    pub fn stall(&self) {
-        if !self.stalled.replace(true) {
-            self.watch.stalled.set(self.watch.stalled.get() + 1);
-            self.watch.wake();
+    /// All that is left of this stream is its client's to take, and nobody here watches it any
+    /// more. hyper cannot be told to reset a stream whose client's window is full; when no other
+    /// is left and none of them moves, the connection ends.
+    pub fn park(&self) {
+        if !self.parked.replace(true) {
+            self.watch.parked.set(self.watch.parked.get() + 1);
+            self.watch.touch();
+        }
+    }
+
+    /// hyper has taken a frame.
+    fn took(&self, is_end: bool) {
+        if is_end {
+            self.park();
+        } else if self.parked.get() {
+            self.watch.touch();
         }
     }
 }
@@ -158,11 +177,10 @@ impl Drop for Token {
     fn drop(&mut self) {
         let watch = &self.watch;
         watch.live.set(watch.live.get() - 1);
-        if self.stalled.get() {
-            watch.stalled.set(watch.stalled.get() - 1);
+        if self.parked.get() {
+            watch.parked.set(watch.parked.get() - 1);
         }
-        watch.since.set(clock::now());
-        watch.wake();
+        watch.touch();
     }
 }
 
@@ -186,7 +204,7 @@ impl Drop for Unanswered {
 /// A response body that keeps its stream counted.
 struct Counted<B> {
     body: B,
-    _token: Rc<Token>,
+    token: Rc<Token>,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
@@ -197,7 +215,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame, B::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let me = self.get_mut();
+        let frame = std::task::ready!(Pin::new(&mut me.body).poll_frame(cx));
+        me.token.took(frame.is_none() || me.body.is_end_stream());
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -236,10 +257,7 @@ pub async fn serve<I, H, F, B>(
         async move {
             let response = future.await;
             unanswered.answered();
-            Ok::<_, Infallible>(response.map(|body| Counted {
-                body,
-                _token: token,
-            }))
+            Ok::<_, Infallible>(response.map(|body| Counted { body, token }))
         }
     });
     let mut connection = pin!(builder(settings).serve_connection(io, service));
@@ -319,7 +337,7 @@ impl<'a> Keeper<'a> {
         if self.drain.has_ended() {
             return Verdict::Drop;
         }
-        let over = self.watch.gave_up() || self.watch.is_hopeless();
+        let over = self.watch.gave_up();
         if over && self.leaving.is_some() {
             return Verdict::Drop;
         }
@@ -338,6 +356,7 @@ impl<'a> Keeper<'a> {
         match self.slot.poll_expired(cx) {
             Poll::Pending => Verdict::Stay,
             Poll::Ready(()) if self.leaving.is_some() || self.is_past_deadline() => Verdict::Drop,
+            Poll::Ready(()) if self.watch.is_parked() => Verdict::Drop,
             Poll::Ready(()) => self.leave(),
         }
     }
@@ -366,11 +385,13 @@ impl<'a> Keeper<'a> {
     /// The moment at which something has to happen.
     fn until(&self) -> Option<Instant> {
         let since = self.watch.since.get();
-        let idle = (self.watch.live.get() == 0).then(|| match self.leaving {
-            Some(told) => told.max(since) + GRACE,
-            None if self.watch.served.get() => since + self.settings.idle,
-            None => since + self.settings.first,
-        });
+        let idle = match self.leaving {
+            _ if self.watch.is_parked() => Some(since + self.settings.patience),
+            _ if self.watch.live.get() > 0 => None,
+            Some(told) => Some(told.max(since) + GRACE),
+            None if self.watch.served.get() => Some(since + self.settings.idle),
+            None => Some(since + self.settings.first),
+        };
         match (idle, self.deadline) {
             (Some(idle), Some(deadline)) => Some(idle.min(deadline)),
             (idle, deadline) => idle.or(deadline),

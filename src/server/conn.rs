@@ -10,6 +10,7 @@ use super::listener::Accepted;
 use super::proxy_protocol::{self, ProxyHeader};
 use crate::gateway::Worker;
 use crate::gateway::drive_http1::{self, Ended};
+use crate::gateway::drive_http2;
 use crate::message::{ConnInfo, TlsInfo};
 use crate::tls::{self, HandshakeError, Io, ServerTls};
 
@@ -134,9 +135,14 @@ async fn refuse_clear_text(mut io: Io) {
     let _ = io.shutdown().await;
 }
 
+/// Hands the connection to the driver of its protocol: under TLS by ALPN, in clear text by what
+/// the client says first.
 async fn drive(io: Io, conn: ConnInfo, worker: Rc<Worker>) {
-    match drive_http1::serve(io, conn, worker).await {
-        Ended::Closed => {}
-        Ended::Http2(_) => {}
+    if io.alpn() == Some(b"h2") {
+        return drive_http2::serve(io, Vec::new(), conn, worker).await;
+    }
+    if let Ended::Http2(parts) = drive_http1::serve(io, conn, Rc::clone(&worker)).await {
+        let (io, conn, read) = *parts;
+        drive_http2::serve(io, read, conn, worker).await;
     }
 }

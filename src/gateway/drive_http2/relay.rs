@@ -163,7 +163,9 @@ impl Relay {
                     }
                     Poll::Ready(Some(Err(_))) => return Poll::Ready(Relayed::Broken),
                     Poll::Ready(Some(Ok(frame))) => {
-                        self.say_end(frame.trailers_ref());
+                        if frame.is_trailers() {
+                            self.say_end(frame.trailers_ref());
+                        }
                         self.pass(frame);
                         moved = true;
                     }
@@ -182,7 +184,7 @@ impl Relay {
             }
             slot.poll_expired(cx).map(|()| match waits {
                 Waits::Sink => {
-                    token.stall();
+                    token.park();
                     Relayed::ClientGone
                 }
                 Waits::Source => Relayed::Broken,
@@ -229,7 +231,7 @@ async fn taken(stream: &Stream, sender: &Sender) {
         Some(Ok(())) => stream.taken.set(true),
         Some(Err(_)) => {}
         None => {
-            stream.token.stall();
+            stream.token.park();
             sender.fail();
         }
     }
