@@ -117,6 +117,12 @@ impl RouteTable {
         self.trees.is_contested(host)
     }
 
+    /// Whether the Host header matters at all.
+    #[inline]
+    pub(super) fn asks_for_hosts(&self) -> bool {
+        self.trees.ask
+    }
+
     /// The trees that a request with this host may match in.
     #[inline]
     pub(super) fn each_root(&self, host: &HostName<'_>, visit: impl FnMut(u32)) {

@@ -12,7 +12,7 @@ use super::guard::{Guard, HeaderTest, ValueTest};
 use super::host::Shape;
 
 /// Shorter lists are walked.
-pub(super) const MIN_LIST: usize = 16;
+pub(super) const MIN_LIST: usize = 4;
 /// Longer header values are left to the walk.
 const MAX_VALUE: usize = 128;
 

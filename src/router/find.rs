@@ -76,7 +76,10 @@ impl RouteTable {
     pub fn find(&self, lookup: &Lookup<'_>) -> Option<Match> {
         let (mut host_buf, mut sni_buf) = (None, None);
         let lookup = &lookup.lowered(&mut sni_buf);
-        let host = HostName::read(lookup.host, lookup.tls, &mut host_buf);
+        let host = match self.asks_for_hosts() {
+            true => HostName::read(lookup.host, lookup.tls, &mut host_buf),
+            false => HostName::default(),
+        };
         let mut search = Search::new(self, lookup);
         self.each_root(&host, |root| search.tree(root));
         search.finish()

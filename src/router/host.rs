@@ -153,7 +153,7 @@ fn split_configured(text: &str) -> Result<(&str, Option<u16>), Problem> {
 }
 
 /// The Host of a request, ready to be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct HostName<'a> {
     /// Lower case, without port and trailing dot.
     pub(super) name: &'a str,
@@ -187,7 +187,7 @@ fn split_received(raw: &str) -> (&str, Option<u16>) {
     } else {
         0
     };
-    let Some(colon) = raw.as_bytes()[tail..].iter().position(|&b| b == b':') else {
+    let Some(colon) = memchr::memchr(b':', &raw.as_bytes()[tail..]) else {
         return (raw, None);
     };
     let (name, digits) = (&raw[..tail + colon], &raw[tail + colon + 1..]);
@@ -203,7 +203,11 @@ pub(super) fn lowered<'a>(name: &'a str, buf: &'a mut Option<NameBuf>) -> &'a st
     if name.len() > MAX_NAME {
         return "";
     }
-    if !name.bytes().any(|b| b.is_ascii_uppercase()) {
+    // A fold, not `any`: without the early end it runs many bytes at once.
+    if !name
+        .bytes()
+        .fold(false, |capital, b| capital | b.is_ascii_uppercase())
+    {
         return name;
     }
     let room = &mut buf.insert([0; MAX_NAME])[..name.len()];

@@ -15,6 +15,8 @@ pub(super) struct Trees {
     hosts: NameMap<HostRoots>,
     /// Of the entries that ask for no host.
     any_host: u32,
+    /// Some route asks for hosts.
+    pub(super) ask: bool,
 }
 
 impl Trees {
@@ -23,6 +25,7 @@ impl Trees {
         let mut trees = Self {
             hosts: NameMap::default(),
             any_host: NONE,
+            ask: criteria.iter().any(|one| !one.hosts.is_empty()),
         };
         let mut count = 0;
         let mut next = |root: &mut u32| {

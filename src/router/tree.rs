@@ -25,7 +25,8 @@ impl Span {
 /// The entries whose path text ends here.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
-    /// The text between the parent and this node.
+    /// The text between the parent and this node, without the first byte: that has led here. Of
+    /// a root all of it.
     label: Span,
     /// Children: consecutive nodes, ascending by first byte.
     kids: Span,
@@ -47,6 +48,14 @@ pub(super) struct Seed<'p> {
     pub(super) path: &'p [u8],
     pub(super) regex: bool,
     pub(super) rank: u32,
+}
+
+impl Node {
+    /// Whether it only leads on: no entry ends here.
+    #[inline]
+    pub(super) fn is_fork(&self) -> bool {
+        self.plain.len | self.regex.len == 0
+    }
 }
 
 /// All trees. The root of tree `t` is node `t`.
@@ -106,7 +115,7 @@ impl Forest {
         let kids = self.nodes.len() as u32;
         let mut count = 0;
         for group in below.chunk_by(|a, b| a.path[end] == b.path[end]) {
-            queue.push_back((self.push(group[0].path[end]), group, end));
+            queue.push_back((self.push(group[0].path[end]), group, end + 1));
             count += 1;
         }
         let label = seeds.first().map_or(Span::default(), |seed| {
@@ -176,11 +185,20 @@ impl Forest {
         let mut next = self.nodes.get(root as usize);
         let mut rest = path;
         while let Some(node) = next {
-            match rest.strip_prefix(node.label.of(&self.text)) {
-                Some(after) if visit(node) => rest = after,
-                _ => return,
+            // Most labels below a fork are one byte long: the call to compare nothing is saved.
+            if node.label.len > 0 {
+                let Some(after) = rest.strip_prefix(node.label.of(&self.text)) else {
+                    return;
+                };
+                rest = after;
             }
-            next = rest.first().and_then(|&first| self.kid(node, first));
+            if !visit(node) {
+                return;
+            }
+            let Some((&first, after)) = rest.split_first() else {
+                return;
+            };
+            (next, rest) = (self.kid(node, first), after);
         }
     }
 
@@ -188,8 +206,8 @@ impl Forest {
     fn kid(&self, node: &Node, first: u8) -> Option<&Node> {
         let firsts = node.kids.of(&self.firsts);
         let at = match firsts.len() {
-            0..=8 => firsts.iter().position(|&known| known == first)?,
-            _ => memchr::memchr(first, firsts)?,
+            0..=16 => firsts.iter().position(|&known| known == first)?,
+            _ => firsts.binary_search(&first).ok()?,
         };
         Some(&self.nodes[node.kids.start as usize + at])
     }
