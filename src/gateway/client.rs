@@ -58,7 +58,10 @@ impl Client {
             return Waited::Data;
         }
         self.slot.set(patience);
-        poll_fn(|cx| self.poll_first(cx, worker)).await
+        worker.metrics.idle.inc();
+        let waited = poll_fn(|cx| self.poll_first(cx, worker)).await;
+        worker.metrics.idle.dec();
+        waited
     }
 
     fn poll_first(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<Waited> {
