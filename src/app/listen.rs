@@ -109,5 +109,5 @@ fn server_tls(
     let table = move || cell.load().map(|live| live.certs.clone());
     let table = move || table().unwrap_or_default();
     let resolver = CertResolver::new(table, default.clone());
-    ServerTls::new(resolver, &ClientAuth::Off, false, keeps)
+    ServerTls::new(resolver, &ClientAuth::Off, true, keeps)
 }
