@@ -12,6 +12,7 @@ mod cors;
 mod form;
 mod jwt;
 mod key_auth;
+mod rate_limiting;
 mod request_termination;
 
 use crate::config::Known;
@@ -23,6 +24,7 @@ pub static TABLE: &[&PluginDef] = &[
     &cors::PLUGIN,
     &jwt::PLUGIN,
     &key_auth::PLUGIN,
+    &rate_limiting::PLUGIN,
     &request_termination::PLUGIN,
 ];
 
