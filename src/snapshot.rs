@@ -27,7 +27,7 @@ pub use compile::{Parts, compile};
 pub use entities::entities_of;
 pub use plans::{Chosen, chosen};
 pub use services::{UpstreamTls, fixed_endpoints};
-pub use verify::{Checked, Surroundings, check, known};
+pub use verify::{Checked, Surroundings, check};
 
 /// Everything that requests of one generation use.
 pub struct Snapshot {

@@ -87,15 +87,6 @@ pub fn hash(text: &str) -> String {
         .to_string()
 }
 
-/// What the reader of files must know of the plugins.
-pub fn known(table: &[&'static PluginDef]) -> Known {
-    let credentials = table.iter().filter_map(|def| def.credentials.as_ref());
-    Known {
-        plugins: table.iter().map(|def| def.known).collect(),
-        credentials: credentials.map(|def| def.known).collect(),
-    }
-}
-
 /// Reads and checks a file. The report begins its lines with `file`; it may hold warnings where
 /// there is no error.
 pub fn check(
@@ -105,7 +96,7 @@ pub fn check(
     table: &'static [&'static PluginDef],
 ) -> (Option<Checked>, Report) {
     let env = |name: &str| around.variables.get(name).cloned();
-    let known = known(table);
+    let known = crate::plugin::known(table);
     let (model, mut report) = config::read_partly(text, file, &env, &known);
     let settings = settings::merge(&around.flags, &around.variables, &model.settings);
     let flavor = flavor(&settings);
