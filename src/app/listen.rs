@@ -41,7 +41,7 @@ impl Listening {
         default_cert: &Arc<DefaultCert>,
         keeps: &Keeps,
     ) -> Result<Self, StartError> {
-        let tls = || server_tls(cell, default_cert, keeps);
+        let tls = |http2| server_tls(cell, default_cert, keeps, http2);
         let mut listening = Self {
             ports: Vec::new(),
             sides: Vec::new(),
@@ -53,7 +53,7 @@ impl Listening {
             listening.ports.push(Port {
                 address: bound.address,
                 sockets: bound.sockets,
-                tls: listener.tls.then(tls).transpose()?,
+                tls: listener.tls.then(|| tls(true)).transpose()?,
                 proxy_protocol: listener.proxy_protocol,
             });
         }
@@ -68,7 +68,7 @@ impl Listening {
         for (is_admin, listener) in admin.chain(status) {
             let bound = socket(listener, 1)?;
             listening.tell(if is_admin { "admin" } else { "status" }, listener, &bound);
-            let tls = listener.tls.then(tls).transpose()?;
+            let tls = listener.tls.then(|| tls(false)).transpose()?;
             for socket in bound.sockets {
                 let tls = tls.clone();
                 listening.sides.push(Side {
@@ -104,10 +104,11 @@ fn server_tls(
     cell: &SnapshotCell,
     default: &Arc<DefaultCert>,
     keeps: &Keeps,
+    http2: bool,
 ) -> Result<ServerTls, TlsSetupError> {
     let cell = cell.clone();
     let table = move || cell.load().map(|live| live.certs.clone());
     let table = move || table().unwrap_or_default();
     let resolver = CertResolver::new(table, default.clone());
-    ServerTls::new(resolver, &ClientAuth::Off, true, keeps)
+    ServerTls::new(resolver, &ClientAuth::Off, http2, keeps)
 }

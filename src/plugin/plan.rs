@@ -17,8 +17,9 @@ pub struct Slot {
     pub def: &'static PluginDef,
     /// The instance for requests without a consumer of their own.
     pub base: Option<Instance>,
-    /// Instances of single consumers that outrank the base.
-    pub by_consumer: HashMap<ConsumerIx, Instance>,
+    /// Instances of single consumers that outrank the base. Routes without instances of their own
+    /// share one map.
+    pub by_consumer: Arc<HashMap<ConsumerIx, Instance>>,
 }
 
 /// What a slot runs for this request.

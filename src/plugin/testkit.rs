@@ -318,13 +318,13 @@ fn attach(
         slots.push(Slot {
             def,
             base: None,
-            by_consumer: HashMap::new(),
+            by_consumer: Arc::default(),
         });
         slots.len() - 1
     });
     match consumer {
         Some(ix) => {
-            slots[at].by_consumer.insert(ix.into(), instance);
+            Arc::make_mut(&mut slots[at].by_consumer).insert(ix.into(), instance);
         }
         None => slots[at].base = Some(instance),
     }

@@ -161,3 +161,6 @@ fn protocols(list: &[Protocol]) -> Protocols {
         grpcs: list.contains(&Protocol::Grpcs),
     }
 }
+
+#[cfg(test)]
+mod tests;

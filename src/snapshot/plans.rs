@@ -7,6 +7,7 @@
 //!
 //! Invariant: configurations are never merged, and a disabled one counts as absent.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -30,7 +31,15 @@ pub(super) struct Instances<I> {
     by_scope: HashMap<At, I>,
     /// The consumers that have an instance at a route and a service, each once.
     consumers: HashMap<(Option<usize>, Option<usize>), Vec<usize>>,
+    /// What routes without an instance of their own run.
+    shared: RefCell<Shared<I>>,
 }
+
+/// By whether consumers alone count, and by the service that has instances for consumers.
+type Shared<I> = HashMap<(bool, Option<usize>), ByConsumer<I>>;
+
+/// What single consumers run.
+type ByConsumer<I> = Arc<HashMap<ConsumerIx, I>>;
 
 /// What instances are built from.
 pub(super) struct Sources<'a> {
@@ -65,7 +74,7 @@ impl<I: Clone> Plans<I> {
         &self,
         route: usize,
         service: Option<usize>,
-    ) -> impl Iterator<Item = (&'static PluginDef, Option<I>, HashMap<ConsumerIx, I>)> {
+    ) -> impl Iterator<Item = (&'static PluginDef, Option<I>, ByConsumer<I>)> {
         self.plugins.iter().filter_map(move |(def, instances)| {
             let base = instances.base(route, service).cloned();
             let by_consumer = instances.by_consumer(route, service);
@@ -97,8 +106,8 @@ pub fn chosen(
     let mut all: Vec<Chosen> = choices
         .map(|(def, base, by_consumer)| {
             let mut by_consumer: Vec<_> = by_consumer
-                .into_iter()
-                .map(|(consumer, plugin)| (consumer.ix(), plugin))
+                .iter()
+                .map(|(consumer, plugin)| (consumer.ix(), *plugin))
                 .collect();
             by_consumer.sort_unstable();
             Chosen {
@@ -141,7 +150,7 @@ impl Plans<Instance> {
             Some(Slot {
                 def,
                 base: Some(Arc::clone(base)),
-                by_consumer: HashMap::new(),
+                by_consumer: Arc::default(),
             })
         };
         Plan::new(self.plugins.iter().filter_map(slot).collect())
@@ -190,6 +199,7 @@ impl<I: Clone> Instances<I> {
         Instances {
             by_scope,
             consumers,
+            shared: RefCell::default(),
         }
     }
 
@@ -211,18 +221,38 @@ impl<I: Clone> Instances<I> {
     }
 
     /// What runs for single consumers.
-    fn by_consumer(&self, route: usize, service: Option<usize>) -> HashMap<ConsumerIx, I> {
+    fn by_consumer(&self, route: usize, service: Option<usize>) -> ByConsumer<I> {
+        let has = |at: (Option<usize>, Option<usize>)| self.consumers.contains_key(&at);
+        let alone = self.both(route, service, None).is_none();
+        if has((Some(route), None)) || has((Some(route), service)) {
+            return Arc::new(self.collect(alone, Some(route), service));
+        }
+        let service = service.filter(|service| has((None, Some(*service))));
+        let mut shared = self.shared.borrow_mut();
+        let made = shared
+            .entry((alone, service))
+            .or_insert_with(|| Arc::new(self.collect(alone, None, service)));
+        Arc::clone(made)
+    }
+
+    /// `alone`: consumers' own instances count, which route+service outranks.
+    fn collect(
+        &self,
+        alone: bool,
+        route: Option<usize>,
+        service: Option<usize>,
+    ) -> HashMap<ConsumerIx, I> {
         let mut found = HashMap::new();
         // From the weakest to the strongest: later ones replace earlier ones.
-        if self.both(route, service, None).is_none() {
+        if alone {
             self.add((None, None), &mut found);
         }
         if service.is_some() {
             self.add((None, service), &mut found);
         }
-        self.add((Some(route), None), &mut found);
-        if service.is_some() {
-            self.add((Some(route), service), &mut found);
+        if route.is_some() {
+            self.add((route, None), &mut found);
+            self.add((route, service), &mut found);
         }
         found
     }
@@ -297,6 +327,27 @@ mod tests {
         assert_eq!(chosen(&all, 0, Some(0), Some(0)), Some(all[0]));
         assert_eq!(chosen(&all, 1, Some(0), Some(0)), Some(all[1]));
         assert_eq!(chosen(&all, 0, None, Some(0)), Some(all[1]));
+    }
+
+    #[test]
+    fn routes_without_their_own_share_what_consumers_run() {
+        let all = [
+            (None, None, Some(0)),
+            (Some(5), None, Some(1)),
+            (None, Some(2), Some(3)),
+        ];
+        let instances = Instances::new(all.iter().map(|at| (*at, *at)));
+        let of = |route, service| instances.by_consumer(route, service);
+        assert!(Arc::ptr_eq(&of(0, Some(0)), &of(1, Some(1))));
+        assert!(Arc::ptr_eq(&of(0, Some(2)), &of(1, Some(2))));
+        assert_eq!(
+            (
+                of(0, Some(0)).len(),
+                of(0, Some(2)).len(),
+                of(5, Some(0)).len()
+            ),
+            (1, 2, 2)
+        );
     }
 
     proptest! {
