@@ -103,8 +103,8 @@ const NAMES: [&str; 42] = [
 ];
 
 impl Known {
-    /// Classifies a field name, whatever its case: by length first, so that most names are
-    /// compared with one candidate or none.
+    /// Classifies a field name, a token, whatever its case: by length first, so that most names
+    /// are compared with one candidate or none.
     pub fn of(name: &[u8]) -> Known {
         use Known::*;
         let candidates: &[Known] = match name.len() {
@@ -140,11 +140,20 @@ impl Known {
             29 => &[AccessControlRequestMethod],
             _ => &[],
         };
+        if candidates.is_empty() {
+            return Other;
+        }
+        let (first, last) = ends(name);
         candidates
             .iter()
             .copied()
-            .find(|known| name.eq_ignore_ascii_case(known.name().as_bytes()))
+            .find(|known| ENDS[*known as usize] == (first, last) && known.has_middle_of(name))
             .unwrap_or(Other)
+    }
+
+    /// Whether the bytes that [`ends`] leaves out of a name of the same length are equal.
+    fn has_middle_of(self, name: &[u8]) -> bool {
+        name.len() <= 16 || name.eq_ignore_ascii_case(self.name().as_bytes())
     }
 
     /// The field's name in lower case; empty for [`Known::Other`].
@@ -155,6 +164,45 @@ impl Known {
     const fn bit(self) -> u64 {
         1 << self as u8
     }
+}
+
+/// [`ends`] of every known name, in the order of [`Known`].
+static ENDS: [(u64, u64); NAMES.len()] = {
+    let mut table = [(0, 0); NAMES.len()];
+    let mut at = 0;
+    while at < NAMES.len() {
+        table[at] = ends(NAMES[at].as_bytes());
+        at += 1;
+    }
+    table
+};
+
+/// The first and the last eight bytes of a name in lower case; they overlap in a shorter one. Of
+/// two names of one length, up to sixteen bytes, equal ends mean equal names.
+const fn ends(name: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        return (
+            lower(u64::from_le_bytes(*first)),
+            lower(u64::from_le_bytes(*last)),
+        );
+    }
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return (lower(first as u64 | (last as u64) << 32), 0);
+    }
+    let word = match *name {
+        [a] => [a, 0, 0, 0, 0, 0, 0, 0],
+        [a, b] => [a, b, 0, 0, 0, 0, 0, 0],
+        [a, b, c] => [a, b, c, 0, 0, 0, 0, 0],
+        _ => [0; 8],
+    };
+    (lower(u64::from_le_bytes(word)), 0)
+}
+
+/// Eight bytes of a token with its capitals in lower case. The dash and the digits have that bit
+/// already, and no other byte of a token turns into one of theirs or into a letter.
+const fn lower(word: u64) -> u64 {
+    word | u64::from_ne_bytes([0x20; 8])
 }
 
 /// A set of known fields.
@@ -353,6 +401,13 @@ impl Headers {
             .map(|line| (line.known, self.name(line), self.value(line)))
     }
 
+    /// The fields of a set, in order.
+    pub fn iter_of(&self, set: Mask) -> impl Iterator<Item = (Known, &[u8])> {
+        self.live()
+            .filter(move |line| set.has(line.known))
+            .map(|line| (line.known, self.value(line)))
+    }
+
     /// Replaces every field of that name by one.
     pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
         self.remove(name);
@@ -539,6 +594,10 @@ mod tests {
             assert_eq!(Known::of(name.to_uppercase().as_bytes()).name(), *name);
         }
         assert_eq!(Known::of(b"x-other"), Known::Other);
+        assert_eq!(Known::of(b"x-consumer-xxxxname"), Known::Other);
+        assert_eq!(Known::of(b"x-consu\x0der-id"), Known::Other);
+        assert_eq!(Known::of(b"h\xefst"), Known::Other);
+        assert_eq!(Known::of(b"@ost"), Known::Other);
         assert_eq!(Known::of(b""), Known::Other);
     }
 

@@ -29,6 +29,9 @@ pub fn section(
     let mut line = headers.received_end().unwrap_or(start);
     let mut room = limits.headers.saturating_sub(headers.len());
     loop {
+        if *scan <= line {
+            line += plain_lines(&text[line..], line, &mut room, headers);
+        }
         if let Some(end) = empty_line(text, line)? {
             return Ok(Some(end));
         }
@@ -48,6 +51,44 @@ pub fn section(
     Ok(None)
 }
 
+/// Records lines as almost all are: complete, one blank before the value, none behind it, no tab.
+/// Whatever else there is, right or wrong, ends the run: [`field`] has the last word on it.
+/// Returns the bytes of the run, which begins at offset `at` of the text.
+fn plain_lines(text: &[u8], at: usize, room: &mut usize, headers: &mut Headers) -> usize {
+    let mut rest = text;
+    while *room > 0
+        && let Some((name, value_len)) = plain_line(rest)
+        && let Ok(name_len) = u16::try_from(name.len())
+    {
+        // No offset exceeds the clamped limits.
+        let start = (at + text.len() - rest.len()) as u32;
+        let value = start + u32::from(name_len) + 2;
+        let end = value + value_len as u32 + 2;
+        let known = Known::of(name);
+        headers.push_known(known, start, name_len, value, value_len as u32, end);
+        *room -= 1;
+        rest = &rest[name.len() + value_len + 4..];
+    }
+    text.len() - rest.len()
+}
+
+/// Name and length of the value of such a line.
+fn plain_line(text: &[u8]) -> Option<(&[u8], usize)> {
+    let (name, rest) = text.split_at_checked(bytes::token_len(text))?;
+    let [b':', b' ', rest @ ..] = rest else {
+        return None;
+    };
+    let (value, rest) = rest.split_at_checked(bytes::printable_len(rest))?;
+    let [b'\r', b'\n', ..] = rest else {
+        return None;
+    };
+    let ([first, ..], [.., last]) = (value, value) else {
+        return None;
+    };
+    let plain = !name.is_empty() && *first != b' ' && *last != b' ';
+    plain.then_some((name, value.len()))
+}
+
 /// The offset behind the empty line, if one begins here.
 fn empty_line(text: &[u8], at: usize) -> Result<Option<usize>, ParseError> {
     match text.get(at..) {
@@ -60,7 +101,11 @@ fn empty_line(text: &[u8], at: usize) -> Result<Option<usize>, ParseError> {
 /// Reads the line that begins at `line`; bytes before `scan` were found good earlier.
 fn field(text: &[u8], line: usize, scan: &mut usize) -> Result<Option<Field>, ParseError> {
     let seen = (*scan).max(line);
-    let colon = match memchr::memchr(b':', &text[line..seen]) {
+    let resumed = match seen > line {
+        true => memchr::memchr(b':', &text[line..seen]),
+        false => None,
+    };
+    let colon = match resumed {
         Some(at) => line + at,
         None => {
             let at = seen + bytes::token_len(&text[seen..]);

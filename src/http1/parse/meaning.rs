@@ -5,6 +5,7 @@
 
 use super::target::{self, Authority};
 use super::{ParseError, bytes};
+use crate::message::headers::Mask;
 use crate::message::{Framing, Headers, Known, RequestHead, ResponseHead, Version};
 
 /// What the fields said, each looked at once.
@@ -19,6 +20,17 @@ struct Facts<'a> {
     expect_continue: bool,
     te_trailers: bool,
 }
+
+/// The fields that mean something to the connection.
+const MEANING: Mask = Mask::of(&[
+    Known::Host,
+    Known::ContentLength,
+    Known::TransferEncoding,
+    Known::Connection,
+    Known::Upgrade,
+    Known::Expect,
+    Known::Te,
+]);
 
 /// The codings named by all `Transfer-Encoding` lines together.
 #[derive(Clone, Copy, Default)]
@@ -99,7 +111,7 @@ fn check_informational(status: u16, facts: &Facts<'_>) -> Result<(), ParseError>
 impl<'a> Facts<'a> {
     fn of(headers: &'a Headers) -> Result<Facts<'a>, ParseError> {
         let mut facts = Facts::default();
-        for (known, _, value) in headers.iter_known() {
+        for (known, value) in headers.iter_of(MEANING) {
             match known {
                 Known::Host => {
                     facts.host = Some(value);
@@ -180,6 +192,10 @@ fn is_parameter(text: &[u8]) -> bool {
 
 impl Connection {
     fn add(&mut self, value: &[u8]) -> Result<(), ParseError> {
+        if value == b"keep-alive" {
+            self.keep_alive = true;
+            return Ok(());
+        }
         for option in value.split(|&byte| byte == b',').map(bytes::trim) {
             match option.len() {
                 0 => {}
