@@ -49,7 +49,7 @@ fn is_https(head: &RequestHead, conn: &ConnInfo) -> bool {
 
 fn want_https(route: &Route, head: &RequestHead) -> Reply {
     if route.https_redirect == 426 {
-        let reply = Reply::message(426, "Please use HTTPS protocol");
+        let reply = Reply::gateway(426, "Please use HTTPS protocol");
         return reply
             .with("Connection", "Upgrade")
             .with("Upgrade", "TLS/1.2, HTTP/1.1");

@@ -3,12 +3,18 @@
 //! A module per theme; [`support`] starts the program and speaks to it. Each test starts what it
 //! needs on ports of its own, so that all may run at once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// What clients and upstreams can do is for themes to come, too.
 #![allow(dead_code)]
+// The program is another process, with a clock that nobody pauses.
+#![allow(clippy::disallowed_methods)]
 
 mod support;
 
 mod bad_requests;
+mod bodies;
 mod check;
 mod errors;
+mod failures;
 mod proxying;
+mod routes;
 mod startup;

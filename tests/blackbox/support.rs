@@ -15,7 +15,7 @@ pub mod x509;
 
 pub use client::{Conn, Request, Response};
 pub use gateway::{Gateway, command, gateway};
-pub use upstream::{Received, Upstream};
+pub use upstream::Upstream;
 
 /// How long any single event may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
