@@ -155,6 +155,7 @@ pub fn worker(text: &str) -> Rc<Worker> {
 /// A client connection as a listener would describe it.
 pub fn conn() -> ConnInfo {
     ConnInfo {
+        number: 1,
         peer: SocketAddr::from(([127, 0, 0, 1], 40000)),
         local: SocketAddr::from(([127, 0, 0, 1], 8000)),
         trusted: false,

@@ -30,6 +30,8 @@ pub struct Client {
     pub carry: Vec<u8>,
     /// It has had an answer.
     pub served: bool,
+    /// Requests that have begun on it.
+    pub requests: u64,
 }
 
 /// What came of waiting for a request.

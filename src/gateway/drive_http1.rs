@@ -49,6 +49,7 @@ pub async fn serve(io: Io, conn: ConnInfo, worker: Rc<Worker>) -> Ended {
         slot,
         carry: Vec::new(),
         served: false,
+        requests: 0,
     };
     let mut patience = worker.policy.header_timeout;
     let mut first = true;
@@ -151,6 +152,8 @@ async fn busy(client: &mut Client, worker: &Rc<Worker>) -> Next {
 async fn one(client: &mut Client, busy: &mut Busy<'_>, worker: &Rc<Worker>) -> Next {
     let ex = &mut *busy.ex;
     ex.clear();
+    client.requests += 1;
+    ex.facts.nth = client.requests;
     let read = client.read_head(ex, worker).await;
     let began = match read {
         Ok(false) => return Next::Abort,

@@ -9,6 +9,7 @@ mod relay;
 mod reply;
 mod stream;
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -46,8 +47,12 @@ pub async fn serve(io: Io, pre: Vec<u8>, conn: ConnInfo, worker: Rc<Worker>) {
     let slot = worker.sweep.slot();
     let drain = worker.drain.clone();
     let conn = Rc::new(conn);
-    let handle =
-        move |request, token| exchange(request, token, Rc::clone(&conn), Rc::clone(&worker));
+    let requests = Cell::new(0);
+    let handle = move |request, token| {
+        requests.set(requests.get() + 1);
+        let (conn, worker) = (Rc::clone(&conn), Rc::clone(&worker));
+        exchange(request, token, requests.get(), conn, worker)
+    };
     // Boxed, so that whoever may also serve HTTP/1.x does not carry it along.
     Box::pin(server::serve(io, pre, settings, &slot, &drain, handle)).await;
 }
@@ -57,12 +62,14 @@ pub async fn serve(io: Io, pre: Vec<u8>, conn: ConnInfo, worker: Rc<Worker>) {
 async fn exchange(
     request: Request<Incoming>,
     token: Rc<Token>,
+    nth: u64,
     conn: Rc<ConnInfo>,
     worker: Rc<Worker>,
 ) -> Response<ReplyBody> {
     let (parts, incoming) = request.into_parts();
     let mut ex = worker.exchange();
     ex.clear();
+    ex.facts.nth = nth;
     let reader = Reader::new(incoming, None);
     let ended = reader.is_end();
     let read = heads::read_request(&mut ex.request, &parts, ended, &worker.policy.limits);

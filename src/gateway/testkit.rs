@@ -212,6 +212,7 @@ services:
 /// What is known of the test's own connection.
 pub fn conn() -> ConnInfo {
     ConnInfo {
+        number: 1,
         peer: SocketAddr::from(([192, 0, 2, 1], 5000)),
         local: SocketAddr::from(([192, 0, 2, 2], 8000)),
         trusted: false,

@@ -297,6 +297,8 @@ impl ResponseHead {
 /// What is known of a client connection before its first request.
 #[derive(Clone, Debug)]
 pub struct ConnInfo {
+    /// Which connection of this process it is, from 1.
+    pub number: u64,
     /// The client's address; behind a PROXY protocol header the one that it names.
     pub peer: SocketAddr,
     /// The address that the client connected to; likewise.

@@ -50,9 +50,8 @@ pub struct Facts {
     pub started: Instant,
     /// The same in milliseconds since 1970.
     pub started_ms: u64,
-    /// Serial number of the client connection in this process, and of the request on it, both from
-    /// 1. The driver's: [`Facts::clear`] leaves them alone.
-    pub serial: (u64, u64),
+    /// Which request of its connection this is, from 1.
+    pub nth: u64,
     /// Who the client is, once a plugin found out.
     pub consumer: Option<ConsumerIx>,
     /// How it proved that; `None` for an anonymous consumer.
@@ -82,7 +81,7 @@ impl Default for Facts {
             request_id: RequestId([b'0'; 32]),
             started: Instant::now(),
             started_ms: 0,
-            serial: (1, 1),
+            nth: 1,
             consumer: None,
             credential: None,
             groups: None,

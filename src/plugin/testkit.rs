@@ -152,6 +152,7 @@ impl Kit {
             route: entity("route"),
             service: entity("service"),
             conn: ConnInfo {
+                number: 1,
                 peer: SocketAddr::from(([127, 0, 0, 1], 50_000)),
                 local: SocketAddr::from(([127, 0, 0, 1], 8000)),
                 trusted: false,

@@ -148,13 +148,14 @@ fn counted() -> String {
 }
 
 fn tracker(conn: &ConnInfo, facts: &Facts) -> String {
-    let (connection, request) = facts.serial;
     let now = clock::unix_ms();
     format!(
-        "{}-{}-{}-{connection}-{request}-{}.{:03}",
+        "{}-{}-{}-{}-{}-{}.{:03}",
         conn.local.ip(),
         conn.local.port(),
         std::process::id(),
+        conn.number,
+        facts.nth,
         now / 1000,
         now % 1000
     )

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::AsyncWriteExt;
 use tracing::debug;
@@ -25,6 +26,9 @@ pub struct Entrance {
     pub proxy_protocol: bool,
 }
 
+/// How many connections were taken.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
 /// Serves one client connection to its end.
 pub async fn serve(accepted: Accepted, entrance: Rc<Entrance>, worker: Rc<Worker>) {
     let Accepted {
@@ -39,6 +43,7 @@ pub async fn serve(accepted: Accepted, entrance: Rc<Entrance>, worker: Rc<Worker
     metrics.active.inc();
     let local = socket.local_addr().unwrap_or(entrance.address);
     let conn = ConnInfo {
+        number: CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1,
         peer,
         local,
         trusted: worker.policy.trusted.contains(peer.ip()),

@@ -41,6 +41,7 @@ fn exchange(method: &str, target: &[u8], fields: &[(&str, &[u8])]) -> Exchange {
         request,
         response: ResponseHead::default(),
         conn: ConnInfo {
+            number: 1,
             peer: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 7), 5000)),
             local: address,
             trusted: false,
