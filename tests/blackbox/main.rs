@@ -14,6 +14,7 @@ mod bad_requests;
 mod bodies;
 mod check;
 mod errors;
+mod owner;
 mod failures;
 mod proxying;
 mod routes;
