@@ -9,6 +9,7 @@ mod guarded;
 pub mod pipe;
 pub mod reader;
 pub mod server;
+mod severable;
 
 use std::future::Future;
 

@@ -33,7 +33,19 @@ pub type Http2Pool = client::Pool<(PoolKey, Option<Box<str>>), Handle>;
 /// An upstream that has answered with a head over HTTP/2.
 pub struct Http2Answer {
     reader: Reader,
-    _lease: Lease<Handle>,
+    lease: Lease<Handle>,
+    upload: Upload,
+}
+
+impl Drop for Http2Answer {
+    /// hyper resets a stream whose body fails, but asks for none while the upstream's window is
+    /// full. Such a stream ends with its connection only.
+    fn drop(&mut self) {
+        if self.upload.is_stuck() {
+            self.lease.retire();
+        }
+        self.upload.cancel();
+    }
 }
 
 impl Http2Answer {
@@ -111,7 +123,15 @@ impl Way<'_> {
             ..
         } = self;
         let key = (target.key, target.server_name.clone());
-        let connecting = attempt::connect(ex, worker, live, target);
+        let connecting = async {
+            let io = attempt::connect(ex, worker, live, target).await?;
+            // What is spoken under TLS is agreed on there (RFC 9113 §3.2).
+            match io.alpn() {
+                Some(b"h2") => Ok(io),
+                _ if io.is_tls() => Err(UpstreamErrorKind::Tls),
+                _ => Ok(io),
+            }
+        };
         let leasing = worker
             .http2
             .lease(&key, || worker.sweep.slot(), &worker.drain, connecting);
@@ -151,7 +171,10 @@ impl Way<'_> {
                 return Poll::Ready(answered.map_err(|failure| match upload.error() {
                     Some(BodyError::Closed) => ProxyError::ClientGone,
                     Some(error) => error.into(),
-                    None => self.failed(&lease, failure, reused),
+                    None => {
+                        let untouched = matches!(failure, Failure::Unsent | Failure::Refused);
+                        upstream(failure.into(), !untouched)
+                    }
                 }));
             }
             let now = if upload.is_done() {
@@ -174,21 +197,8 @@ impl Way<'_> {
             }))
         })
         .await?;
-        self.received(answered, lease)
+        self.received(answered, lease, upload)
             .ok_or(upstream(UpstreamErrorKind::Malformed, true))
-    }
-
-    /// What a failure means for the next attempt.
-    fn failed(&self, lease: &Lease<Handle>, failure: Failure, reused: bool) -> ProxyError {
-        let untouched = matches!(failure, Failure::Unsent | Failure::Refused);
-        if failure == Failure::Unsent {
-            lease.retire();
-        }
-        ProxyError::Upstream(UpstreamError {
-            kind: failure.into(),
-            reused,
-            sent: !untouched,
-        })
     }
 
     /// Notes the head.
@@ -196,6 +206,7 @@ impl Way<'_> {
         &mut self,
         answered: Response<Incoming>,
         lease: Lease<Handle>,
+        upload: &Upload,
     ) -> Option<Http2Answer> {
         let (parts, incoming) = answered.into_parts();
         let mut reader = Reader::new(incoming, None);
@@ -207,7 +218,8 @@ impl Way<'_> {
         }
         Some(Http2Answer {
             reader,
-            _lease: lease,
+            lease,
+            upload: upload.clone(),
         })
     }
 }

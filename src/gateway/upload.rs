@@ -54,6 +54,8 @@ struct Inner {
     moved: bool,
     /// Which attempt may read.
     turn: u32,
+    /// Handles that are alive.
+    handles: usize,
     reader: Option<Waker>,
 }
 
@@ -79,6 +81,7 @@ impl Upload {
             waits: Waits::Source,
             moved: false,
             turn: 0,
+            handles: 0,
             reader: None,
         })))
     }
@@ -158,10 +161,18 @@ impl Upload {
         inner.at = 0;
         let nothing = inner.kept.as_ref().is_some_and(Vec::is_empty) && inner.trailers.is_none();
         inner.done = inner.ended && nothing;
+        inner.handles += 1;
         Handle {
             turn: inner.turn,
             upload: self.clone(),
         }
+    }
+
+    /// A handle holds a piece that its upstream does not take, and so asks for no other: not even
+    /// to hear that it is cancelled.
+    pub fn is_stuck(&self) -> bool {
+        let inner = self.0.borrow();
+        inner.handles > 0 && inner.waits == Waits::Sink
     }
 
     /// Nobody wants it any more: whoever still sends it fails.
@@ -310,6 +321,12 @@ impl Inner {
 pub struct Handle {
     upload: Upload,
     turn: u32,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.upload.0.borrow_mut().handles -= 1;
+    }
 }
 
 impl Body for Handle {

@@ -6,9 +6,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::error::Error;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::hash::Hash;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::severable::{Cut, Severable};
 use super::{Incoming, LocalExec};
 use crate::util::clock;
 use crate::util::drain::Drain;
@@ -39,6 +39,8 @@ const HEADER_LIST: u32 = 64 * 1024;
 /// How often a connection with open streams is asked whether it lives.
 const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(10);
+/// How long a connection that is over may take to say so.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Why a request brought no response head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,22 +56,22 @@ pub enum Failure {
 }
 
 impl Failure {
-    fn of(error: &hyper::Error) -> Failure {
-        let Some(cause) = error
-            .source()
-            .and_then(|source| source.downcast_ref::<h2::Error>())
-        else {
-            return Failure::Closed;
+    /// What an error means, and whether it is the whole connection's.
+    fn of(error: &hyper::Error) -> (Failure, bool) {
+        let cause = error.source().and_then(|cause| cause.downcast_ref());
+        let Some(cause): Option<&h2::Error> = cause else {
+            return (Failure::Closed, true);
         };
         let refused = cause.is_reset() && cause.reason() == Some(Reason::REFUSED_STREAM);
         // A GOAWAY fails those streams only that it says were not looked at.
-        if cause.is_remote() && (refused || cause.is_go_away()) {
+        let failure = if cause.is_remote() && (refused || cause.is_go_away()) {
             Failure::Refused
         } else if cause.is_library() {
             Failure::Malformed
         } else {
             Failure::Closed
-        }
+        };
+        (failure, !cause.is_reset())
     }
 }
 
@@ -88,6 +90,11 @@ struct Shared<B> {
 impl<B> Shared<B> {
     fn is_over(&self) -> bool {
         self.leaving.get() || self.send.is_closed()
+    }
+
+    fn retire(&self) {
+        self.leaving.set(true);
+        self.wake();
     }
 
     fn has_room(&self) -> bool {
@@ -115,10 +122,9 @@ impl<B> Lease<B> {
         self.0.served.get()
     }
 
-    /// No new streams on this connection.
+    /// No new streams on this connection; it ends with those that it has.
     pub fn retire(&self) {
-        self.0.leaving.set(true);
-        self.0.wake();
+        self.0.retire();
     }
 }
 
@@ -133,14 +139,18 @@ where
         request: Request<B>,
     ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + use<B> {
         self.0.served.set(self.0.served.get().saturating_add(1));
+        let shared = Rc::clone(&self.0);
         let sending = self.0.send.clone().try_send_request(request);
         async move {
             sending.await.map_err(|mut error| {
-                if error.take_message().is_some() {
-                    Failure::Unsent
-                } else {
-                    Failure::of(error.error())
+                let (failure, over) = match error.take_message() {
+                    Some(_) => (Failure::Unsent, true),
+                    None => Failure::of(error.error()),
+                };
+                if over {
+                    shared.retire();
                 }
+                failure
             })
         }
     }
@@ -243,8 +253,9 @@ where
         }
         let opening = Opening { pool: self, key };
         let io = connect.await?;
+        let (io, cut) = Severable::new(io);
         let shaken = builder().handshake::<_, B>(TokioIo::new(io)).await;
-        let (send, connection) = shaken.map_err(|error| Failure::of(&error))?;
+        let (send, connection) = shaken.map_err(|error| Failure::of(&error).0)?;
         let shared = Rc::new(Shared {
             send,
             streams: Cell::new(0),
@@ -256,7 +267,13 @@ where
         });
         let lease = Lease::new(&shared);
         self.add(key, &shared);
-        self.tend(key.clone(), shared, connection, slot(), drain.clone());
+        self.tend(
+            key.clone(),
+            shared,
+            (connection, cut),
+            slot(),
+            drain.clone(),
+        );
         drop(opening);
         Ok(lease)
     }
@@ -295,7 +312,7 @@ where
         &self,
         key: K,
         shared: Rc<Shared<B>>,
-        connection: Connection<TokioIo<I>, B, LocalExec>,
+        (connection, cut): (Connection<TokioIo<Severable<I>>, B, LocalExec>, Cut),
         slot: Slot,
         drain: Drain,
     ) where
@@ -304,7 +321,7 @@ where
         let idle = self.idle;
         let entries = Rc::clone(&self.entries);
         local::spawn(async move {
-            let mut connection = pin!(connection);
+            let mut connection = Box::pin(connection);
             poll_fn(|cx| {
                 // How it failed is told to each of its streams.
                 if connection.as_mut().poll(cx).is_ready() {
@@ -318,6 +335,11 @@ where
             .await;
             shared.leaving.set(true);
             forget(&mut entries.borrow_mut(), &key, &shared);
+            // Without senders hyper says goodbye and closes; but a request body for which its
+            // upstream has no window keeps it, whoever left.
+            drop((connection, shared));
+            slot.within(GRACE, pending::<()>()).await;
+            cut.sever();
         });
     }
 }

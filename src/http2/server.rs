@@ -398,6 +398,3 @@ impl<'a> Keeper<'a> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -81,7 +81,7 @@ async fn large_bodies_stream_both_ways() {
     let address = upstream(false, echo).await;
     let worker = gate(address, "pass");
     let mut client = connect(&worker).await;
-    let body = Bytes::from(vec![b'x'; 3_000_000]);
+    let body = Bytes::from(vec![b'x'; 1_000_000]);
     for declared in [true, false] {
         let (sender, receiver) = pipe::pipe();
         let data = body.clone();

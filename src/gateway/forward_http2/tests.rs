@@ -1,6 +1,7 @@
 //! HTTP/2 upstreams behind clients of both protocols.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,10 +12,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::gateway::drive_http1;
 use crate::gateway::testkit::*;
+use crate::gateway::{drive_http1, drive_http2};
+use crate::http2::LocalExec;
 use crate::http2::pipe::{self, Receiver};
-use crate::tls::Io;
+use crate::tls::client::{Alpn, Verify};
+use crate::tls::server::ClientAuth;
+use crate::tls::{
+    CertResolver, CertTable, DefaultCert, Io, PeerName, ServerTls, TlsClients, TlsIdentity, accept,
+};
+use crate::util::keep::Keeps;
 use crate::util::local;
 
 fn trailers(status: &str) -> HeaderMap {
@@ -281,7 +288,7 @@ async fn describe(request: Request<Incoming>) -> Response<AnyBody> {
 async fn large_bodies_pass_between_http1_and_http2() {
     let address = upstream(true, echo_all).await;
     let worker = worker(&http2_file(address, "pass"));
-    let body = "z".repeat(2_000_000);
+    let body = "z".repeat(1_000_000);
     for declared in [true, false] {
         let mut sent = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n".to_vec();
         if declared {
@@ -447,4 +454,94 @@ async fn a_slow_reader_holds_the_upstream_back() {
         "{last} bytes were taken for a client that reads nothing"
     );
     drop(stalled);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_cancelled_upload_that_its_upstream_does_not_take_ends_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let ended = local::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(socket).await.unwrap();
+        let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+        let _stream = respond.send_response(Response::new(()), false).unwrap();
+        // Never reads the body.
+        let _request = request;
+        while connection.accept().await.is_some_and(|next| next.is_ok()) {}
+    });
+    let worker = worker(&http2_file(address, "pass"));
+    // Not hyper's client: that one cannot reset such a stream either.
+    let (near, far) = Io::pair(64 * 1024);
+    let there = Rc::clone(&worker);
+    local::spawn(async move { drive_http2::serve(far, Vec::new(), conn(), there).await });
+    let (client, connection) = h2::client::handshake(near).await.unwrap();
+    local::spawn(async move { connection.await.unwrap() });
+    let mut client = client.ready().await.unwrap();
+    let (answer, mut upload) = client
+        .send_request(request("POST", "/", ()), false)
+        .unwrap();
+    upload.send_data(vec![0; 1_000_000].into(), false).unwrap();
+    let _response = answer.await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    upload.send_reset(h2::Reason::CANCEL);
+    tokio::time::timeout(Duration::from_secs(5), ended)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(worker.http2.len(), 0);
+}
+
+/// TLS for a listener with a certificate that nobody knows.
+fn tls() -> ServerTls {
+    let table = Arc::new(CertTable::new());
+    let default = Arc::new(DefaultCert::self_signed().unwrap());
+    let resolver = CertResolver::new(move || Arc::clone(&table), default);
+    ServerTls::new(resolver, &ClientAuth::Off, true, &Keeps::default()).unwrap()
+}
+
+#[tokio::test(flavor = "local")]
+async fn grpcs_is_agreed_on_under_tls_on_both_sides() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    local::spawn(async move {
+        let settings = tls();
+        while let Ok((socket, _)) = listener.accept().await {
+            let io = accept(Io::Plain(socket), &settings).await.unwrap();
+            assert_eq!(io.alpn(), Some(&b"h2"[..]));
+            let service = hyper::service::service_fn(|request| async {
+                Ok::<_, std::convert::Infallible>(service(request).await)
+            });
+            let io = hyper_util::rt::TokioIo::new(io);
+            let builder = hyper::server::conn::http2::Builder::new(LocalExec);
+            local::spawn(async move {
+                let _ = builder.serve_connection(io, service).await;
+            });
+        }
+    });
+    let text = grpc_file(address, "pass").replace("grpc://", "grpcs://");
+    let worker = worker(&text);
+    let (near, far) = Io::pair(64 * 1024);
+    let there = Rc::clone(&worker);
+    local::spawn(async move {
+        let io = accept(far, &tls()).await.unwrap();
+        let mut conn = conn();
+        conn.tls = Some(Box::default());
+        drive_http2::serve(io, Vec::new(), conn, there).await;
+    });
+    let identity = TlsIdentity {
+        verify: Verify::Off,
+        client_cert: None,
+        alpn: Alpn::Http2,
+    };
+    let settings = TlsClients::new().unwrap().get(identity);
+    let name = PeerName::of_host("gate.test").unwrap();
+    let io = crate::tls::connect(near, &settings, &name).await.unwrap();
+    let mut client = handshake(io).await;
+    for _ in 0..2 {
+        let answer = client.send_request(grpc_request("/unary", full("abc")));
+        let body = answer.await.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(body.to_bytes(), "abc");
+    }
+    assert_eq!(worker.metrics.upstream_opened.get(), 1);
 }
