@@ -87,13 +87,16 @@ pub(super) struct Wiring {
     /// The targets of each cluster.
     pub(super) targets: Vec<Vec<TargetSpec>>,
     by_key: HashMap<ClusterKey, usize>,
+    /// Upstreams by name.
+    by_name: HashMap<String, usize>,
 }
 
 impl Wiring {
     /// Compiles all upstreams and services of a model.
     pub(super) fn new(sources: &Sources<'_>) -> Self {
         let mut wiring = Wiring::default();
-        for upstream in &sources.model.upstreams {
+        for (ix, upstream) in sources.model.upstreams.iter().enumerate() {
+            wiring.by_name.insert(upstream.name.clone(), ix);
             let upstream = wiring.upstream(sources, upstream);
             wiring.upstreams.push(upstream);
         }
@@ -124,7 +127,7 @@ impl Wiring {
 
     fn service(&mut self, sources: &Sources<'_>, service: &model::Service) -> Service {
         let upstreams = &sources.model.upstreams;
-        let upstream = upstreams.iter().position(|u| u.name == service.host);
+        let upstream = self.by_name.get(&service.host).copied();
         let cluster = upstream.and_then(|ix| self.upstreams.get(ix));
         let cluster = match cluster.map(|upstream| upstream.cluster) {
             Some(cluster) => cluster,
