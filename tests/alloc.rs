@@ -39,3 +39,10 @@ fn a_plain_proxied_request_allocates_nothing() {
     let made = allocations(&config, common::REQUEST);
     assert_eq!(made, 0, "{made} allocations in {REQUESTS} requests");
 }
+
+#[test]
+fn six_plugins_allocate_a_known_few() {
+    let config = common::config(common::upstream(common::ANSWER), common::PLUGINS);
+    let made = allocations(&config, &common::guarded());
+    assert!(made <= 0, "{made} allocations in {REQUESTS} requests");
+}
