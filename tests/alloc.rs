@@ -40,9 +40,14 @@ fn a_plain_proxied_request_allocates_nothing() {
     assert_eq!(made, 0, "{made} allocations in {REQUESTS} requests");
 }
 
+/// One is the id of correlation-id, five are the consumer's credential as jwt and key-auth note it
+/// and look it up, two are the origin as cors compares it.
 #[test]
 fn six_plugins_allocate_a_known_few() {
     let config = common::config(common::upstream(common::ANSWER), common::PLUGINS);
     let made = allocations(&config, &common::guarded());
-    assert!(made <= 0, "{made} allocations in {REQUESTS} requests");
+    assert!(
+        made <= 8 * REQUESTS,
+        "{made} allocations in {REQUESTS} requests"
+    );
 }
