@@ -66,6 +66,8 @@ pub struct Pump {
     encoder: Encoder,
     finished: bool,
     flushed: bool,
+    /// The sink may hold back some of what it took.
+    dirty: bool,
     trailers: bool,
     /// Copies of the data are kept up to so many bytes; `None` once it was more.
     keep: Option<Vec<u8>>,
@@ -93,6 +95,7 @@ impl Default for Pump {
             encoder: Encoder::None,
             finished: true,
             flushed: true,
+            dirty: false,
             trailers: false,
             keep: None,
             keep_max: 0,
@@ -242,9 +245,21 @@ impl Pump {
             if self.decode()? {
                 continue;
             }
+            self.poll_dirty(cx, sink)?;
             self.waits = Waits::Source;
             ready!(self.poll_read(cx, source))?;
         }
+    }
+
+    /// What a TLS session took but could not send yet must not wait for more data to come.
+    fn poll_dirty(&mut self, cx: &mut Context<'_>, sink: &mut Io) -> Result<(), PumpError> {
+        if self.dirty
+            && let Poll::Ready(flushed) = Pin::new(sink).poll_flush(cx)
+        {
+            flushed.map_err(|_| PumpError::SinkClosed)?;
+            self.dirty = false;
+        }
+        Ok(())
     }
 
     /// Decodes what is in the buffer; whether there is something to write, or the body is over.
@@ -352,6 +367,7 @@ impl Pump {
 
     fn wrote(&mut self, count: usize) {
         self.moved = true;
+        self.dirty = true;
         self.written += count as u64;
         let head = count.min(self.out.len() - self.out_at);
         self.out_at += head;
