@@ -115,16 +115,14 @@ impl<'t, 'l> Search<'t, 'l> {
     }
 
     fn tree(&mut self, root: u32) {
-        let table = self.table;
-        table
-            .forest
-            .walk(root, self.lookup.path.as_bytes(), |node| {
-                let worth = node.best < self.best;
-                if worth {
-                    self.node(node);
-                }
-                worth
-            });
+        let (forest, path) = (&self.table.forest, self.lookup.path.as_bytes());
+        forest.walk(root, path, |node| {
+            let worth = node.best < self.best;
+            if worth && !node.is_fork() {
+                self.node(node);
+            }
+            worth
+        });
     }
 
     fn node(&mut self, node: &'t Node) {

@@ -176,7 +176,7 @@ fn literal_prefix<'p>(pattern: &'p str, outline: &Outline) -> (String, &'p str) 
     }
     let mut rest = pattern.strip_prefix('^').unwrap_or(pattern);
     while let Some((char, after)) = literal_char(rest) {
-        if after.starts_with(['*', '?', '{']) {
+        if after.starts_with(['*', '+', '?', '{']) {
             break;
         }
         literal.push(char);

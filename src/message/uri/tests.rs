@@ -235,7 +235,7 @@ fn raw_path() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 4, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn agrees_with_the_oracle_and_is_idempotent(raw in raw_path()) {

@@ -50,7 +50,8 @@ fn the_text_that_matches_start_with() {
         ("/ab*c", "/a"),
         ("/ab?c", "/a"),
         ("/ab{2}", "/a"),
-        ("/ab+c", "/ab"),
+        ("/ab+c", "/a"),
+        ("/ba+*", "/b"),
         ("/a|/b", ""),
         ("/(a|b)", "/"),
         ("/[|]x", "/"),
@@ -60,7 +61,7 @@ fn the_text_that_matches_start_with() {
         ("/a(?x: b )", ""),
         (r"/a\<b", "/a"),
         (r"/a\d", "/a"),
-        ("/é+", "/é"),
+        ("/é", "/é"),
         ("/a$", "/a"),
         (r"/a\|b", "/a|b"),
     ] {
@@ -151,7 +152,7 @@ fn pattern() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn the_literal_never_hides_a_match(
