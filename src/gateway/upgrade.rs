@@ -1,6 +1,6 @@
 //! A WebSocket tunnel: after 101 both sockets are pumped into each other, blindly (RFC 6455).
 //!
-//! The service's read and write time-outs bound how long the tunnel may be silent, as in Kong.
+//! The service's read time-out bounds how long the tunnel may be silent, as in nginx and Kong.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -32,7 +32,7 @@ pub async fn tunnel(
         download,
         ..
     } = busy;
-    let silence = times.read.max(times.write);
+    let silence = times.read;
     client.slot.set(silence);
     let (mut sent_all, mut got_all) = (false, false);
     poll_fn(|cx| {

@@ -50,6 +50,14 @@ pub(super) struct Seed<'p> {
     pub(super) rank: u32,
 }
 
+impl Node {
+    /// Whether it only leads on: no entry ends here.
+    #[inline]
+    pub(super) fn is_fork(&self) -> bool {
+        self.plain.len | self.regex.len == 0
+    }
+}
+
 /// All trees. The root of tree `t` is node `t`.
 #[derive(Debug, Default)]
 pub(super) struct Forest {

@@ -157,6 +157,11 @@ impl Conn {
         self.wire.flush()
     }
 
+    /// Sends bytes beneath TLS.
+    pub fn send_plain(&mut self, bytes: impl AsRef<[u8]>) {
+        self.tcp.write_all(bytes.as_ref()).unwrap();
+    }
+
     /// Sends a request and reads its answer.
     #[track_caller]
     pub fn ask(&mut self, request: &Request) -> Response {

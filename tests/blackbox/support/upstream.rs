@@ -405,3 +405,25 @@ impl std::fmt::Display for Nobody {
         write!(f, "{}", self.address)
     }
 }
+
+impl Read for Serving {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.read.is_empty() {
+            return self.wire.read(into);
+        }
+        let count = into.len().min(self.read.len());
+        into[..count].copy_from_slice(&self.read[..count]);
+        self.read.drain(..count);
+        Ok(count)
+    }
+}
+
+impl Write for Serving {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.wire.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.wire.flush()
+    }
+}
