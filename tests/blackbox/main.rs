@@ -3,8 +3,6 @@
 //! A module per theme; [`support`] starts the program and speaks to it. Each test starts what it
 //! needs on ports of its own, so that all may run at once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// What clients and upstreams can do is for themes to come, too.
-#![allow(dead_code)]
 // The program is another process, with a clock that nobody pauses.
 #![allow(clippy::disallowed_methods)]
 
@@ -17,9 +15,12 @@ mod errors;
 mod failures;
 mod grpc;
 mod http2;
+mod operation;
 mod owner;
+mod plugins;
 mod proxying;
 mod routes;
 mod startup;
 mod tls;
+mod tools;
 mod websockets;

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client that sends any bytes and shows what came back as it was.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -27,14 +27,11 @@ pub struct Request {
     target: String,
     headers: Vec<(String, String)>,
     body: Option<Vec<u8>>,
-    bare: bool,
 }
 
 /// A response as received.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
-    /// The status line.
-    pub line: String,
     /// The status.
     pub status: u16,
     /// Names as sent, values.
@@ -57,7 +54,6 @@ impl Request {
             target: target.to_owned(),
             headers: Vec::new(),
             body: None,
-            bare: false,
         }
     }
 
@@ -83,12 +79,6 @@ impl Request {
         self
     }
 
-    /// Nothing but the fields that were added.
-    pub fn bare(mut self) -> Self {
-        self.bare = true;
-        self
-    }
-
     /// Its bytes.
     pub fn bytes(&self) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
@@ -96,13 +86,13 @@ impl Request {
             let mut names = self.headers.iter();
             names.any(|(name, _)| name.eq_ignore_ascii_case(wanted))
         };
-        if !has("host") && !self.bare {
+        if !has("host") {
             text += "Host: gateway.test\r\n";
         }
         for (name, value) in &self.headers {
             text += &format!("{name}: {value}\r\n");
         }
-        if let Some(body) = self.body.as_ref().filter(|_| !self.bare) {
+        if let Some(body) = &self.body {
             text += &format!("Content-Length: {}\r\n", body.len());
         }
         let mut bytes = (text + "\r\n").into_bytes();
@@ -140,11 +130,6 @@ impl Conn {
         conn
     }
 
-    /// Its own address.
-    pub fn local(&self) -> SocketAddr {
-        self.tcp.local_addr().unwrap()
-    }
-
     /// Sends bytes.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -167,11 +152,6 @@ impl Conn {
     pub fn ask(&mut self, request: &Request) -> Response {
         self.send(request.bytes());
         self.response(&request.method)
-    }
-
-    /// Says that nothing more will be sent.
-    pub fn half_close(&self) {
-        self.tcp.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Closes with a reset.
@@ -328,11 +308,10 @@ pub fn field(line: &[u8]) -> (String, String) {
 fn parse(head: &[u8]) -> Response {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.split("\r\n");
-    let line = lines.next().unwrap().to_owned();
+    let line = lines.next().unwrap();
     let status = line.split(' ').nth(1).and_then(|text| text.parse().ok());
     Response {
         status: status.unwrap_or_else(|| panic!("no status in {line:?}")),
-        line,
         headers: lines
             .filter(|line| !line.is_empty())
             .map(|line| field(line.as_bytes()))

@@ -312,11 +312,6 @@ impl Upstream {
         Self::answering(|request| reply(200, &[("Server", "upstream")], &request.body))
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Its port.
     pub fn port(&self) -> u16 {
         self.address.port()
