@@ -12,10 +12,6 @@ struct Table {
 }
 
 fn table(routes: &[&str]) -> Table {
-    flavoured("traditional_compatible", routes)
-}
-
-fn flavoured(flavour: &str, routes: &[&str]) -> Table {
     let upstream = Upstream::answering(|request| reply(200, &[], request.target().as_bytes()));
     let mut config = "services:\n".to_owned();
     for (name, route) in ('a'..).zip(routes) {
@@ -25,10 +21,8 @@ fn flavoured(flavour: &str, routes: &[&str]) -> Table {
         )
         .unwrap();
     }
-    let setup = gateway(&config).fill("up", &upstream);
-    let gateway = setup.flag("--router-flavor", flavour).start();
     Table {
-        gateway,
+        gateway: gateway(&config).fill("up", &upstream).start(),
         _upstream: upstream,
     }
 }
@@ -134,82 +128,6 @@ fn prefixes_and_expressions() {
     ] {
         assert_eq!(table.at("h", path), winner, "{path}");
     }
-}
-
-#[test]
-fn worked_examples_of_the_order() {
-    let examples: &[(&[&str], &str, &str, &str)] = &[
-        (
-            &["hosts: [a.test]", "paths: [/v1], methods: [GET]"],
-            "a.test",
-            "/v1",
-            "b",
-        ),
-        (&["paths: [/a]", "paths: [/a/b]"], "h", "/a/bc", "b"),
-        (
-            &["paths: [/a, /bbbbbbb]", "paths: [/a/bb]"],
-            "h",
-            "/a/bb/foo",
-            "b",
-        ),
-        (
-            &[
-                "paths: [/users/123/profile]",
-                "paths: ['~/users/\\d+/profile']",
-            ],
-            "h",
-            "/users/123/profile",
-            "b",
-        ),
-        (
-            &["hosts: ['*.a.test']", "hosts: [x.a.test]"],
-            "x.a.test",
-            "/",
-            "b",
-        ),
-        (
-            &["hosts: [x.a.test]", "hosts: ['*.a.test'], paths: [/v]"],
-            "x.a.test",
-            "/v/1",
-            "b",
-        ),
-        (
-            &[
-                "hosts: [x.a.test], paths: [/v]",
-                "hosts: ['*.a.test'], paths: ['~/v/.*']",
-            ],
-            "x.a.test",
-            "/v/1",
-            "a",
-        ),
-        (&["paths: ['/']", "paths: [/foo]"], "h", "/fo", "a"),
-        (
-            &[
-                "hosts: [host1], paths: [/v1/path]",
-                "hosts: [host2], paths: ['/']",
-            ],
-            "host2",
-            "/v1/path",
-            "b",
-        ),
-    ];
-    for flavour in ["traditional", "traditional_compatible"] {
-        for (routes, host, path, winner) in examples {
-            let table = flavoured(flavour, routes);
-            assert_eq!(table.at(host, path), *winner, "{flavour} {routes:?}");
-        }
-    }
-}
-
-#[test]
-fn the_flavours_differ_where_kongs_do() {
-    let routes = ["paths: [/v1/very/long]", "hosts: [a.test]"];
-    let traditional = flavoured("traditional", &routes);
-    assert_eq!(traditional.at("a.test", "/v1/very/long/x"), "b");
-    let routes = ["hosts: [x.a.test]", "hosts: ['*.a.test:80']"];
-    let traditional = flavoured("traditional", &routes);
-    assert_eq!(traditional.at("x.a.test:80", "/"), "b");
-    assert_eq!(table(&routes).at("x.a.test:80", "/"), "a");
 }
 
 #[test]

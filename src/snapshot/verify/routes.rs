@@ -3,6 +3,8 @@
 //! Invariant: positions in the list of live routes are the [`RouteIx`](crate::util::ids::RouteIx)
 //! of the snapshot.
 
+use std::collections::HashSet;
+
 use super::locate::Places;
 use crate::config::Report;
 use crate::config::model::{Model, PathHandling, Route};
@@ -53,19 +55,29 @@ pub(super) fn compile(
         Ok(table) => return Some(table),
         Err(issues) => issues,
     };
+    // A value that its schema refuses is often one that the router cannot take either: once is
+    // enough.
+    let known: HashSet<String> = report.errors().map(|issue| issue.path.clone()).collect();
     for issue in issues {
         let route = live
             .get(issue.route.ix())
             .and_then(|ix| model.routes.get(*ix));
-        if let Some(route) = route {
-            complain(route, issue, places, report);
+        let Some(route) = route else { continue };
+        let path = format!("{}.{}", route.meta.path, issue.field);
+        if !known.contains(&path) {
+            complain(route, path, issue, places, report);
         }
     }
     None
 }
 
-fn complain(route: &Route, issue: RouteIssue, places: &mut Places<'_>, report: &mut Report) {
-    let path = format!("{}.{}", route.meta.path, issue.field);
+fn complain(
+    route: &Route,
+    path: String,
+    issue: RouteIssue,
+    places: &mut Places<'_>,
+    report: &mut Report,
+) {
     let at = places.of(&path, route.meta.at);
     let added = report.error(at, path, issue.message);
     added.hint = issue.hint;

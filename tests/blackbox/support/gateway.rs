@@ -262,6 +262,21 @@ impl Gateway {
         request.send(admin)
     }
 
+    /// `POST` to the admin listener.
+    #[track_caller]
+    pub fn post(&self, target: &str, body: &str) -> Response {
+        let admin = self.admin();
+        let request = Request::post(target, body).header("Host", &admin.to_string());
+        request.send(admin)
+    }
+
+    /// Makes another configuration live by `POST /config`.
+    #[track_caller]
+    pub fn load(&self, config: &str) {
+        let response = self.post("/config", config);
+        assert_eq!(response.status, 201, "{}\n{config}", response.text());
+    }
+
     /// The directory that it runs in.
     pub fn dir(&self) -> &Path {
         self.dir.path()
