@@ -10,7 +10,9 @@ mod support;
 
 mod bad_requests;
 mod bodies;
+mod capacity;
 mod check;
+mod consumers;
 mod errors;
 mod failures;
 mod grpc;

@@ -2,9 +2,11 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
 use crate::support::upstream::reply;
 use crate::support::x509::{Authority, Pair, credulous};
-use crate::support::{Conn, Gateway, Request, Response, Upstream, gateway};
+use crate::support::{Conn, Gateway, Request, Response, Upstream, eventually, gateway};
 
 const ALL: &str = "services: [{url: 'http://<up>', routes: [{paths: ['/']}]}]";
 
@@ -78,6 +80,43 @@ fn the_default_certificate_can_come_from_files() {
         ask(&gateway, &authority, "files.test").unwrap().text(),
         "hello"
     );
+}
+
+#[test]
+fn files_that_change_are_read_again() {
+    let (old, new, newest) = (Authority::new(), Authority::new(), Authority::new());
+    let upstream = Upstream::saying("hello");
+    let setup = gateway(ALL).fill("up", &upstream);
+    let (cert, key) = (setup.path("cert.pem"), setup.path("key.pem"));
+    let write = |authority: &Authority| {
+        let pair = authority.issue(&["files.test"]);
+        fs::write(&cert, &pair.cert).unwrap();
+        fs::write(&key, &pair.key).unwrap();
+    };
+    write(&old);
+    let gateway = setup
+        .listen("127.0.0.1:0 tls")
+        .flag("--ssl-cert", cert.display())
+        .flag("--ssl-cert-key", key.display())
+        .start();
+    let shows = |authority: &Authority| ask(&gateway, authority, "files.test").is_ok();
+    assert!(shows(&old));
+    let mut kept = Conn::tls(gateway.proxy(), "files.test", old.client(&[]));
+    assert_eq!(kept.ask(&Request::get("/")).text(), "hello");
+    write(&new);
+    eventually("the new certificate", || shows(&new));
+    assert!(!shows(&old));
+    // Connections that were open stay so.
+    assert_eq!(kept.ask(&Request::get("/")).text(), "hello");
+    // What is no pair changes nothing.
+    fs::write(&key, old.issue(&["files.test"]).key).unwrap();
+    gateway.signal(Signal::HUP);
+    gateway.err.wait("the default certificate stays as it was");
+    assert!(shows(&new));
+    // Nobody has to wait who says so.
+    write(&newest);
+    gateway.signal(Signal::HUP);
+    eventually("the newest certificate", || shows(&newest));
 }
 
 #[test]

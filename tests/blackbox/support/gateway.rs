@@ -14,7 +14,18 @@ use super::{Conn, PATIENCE, Request, Response};
 
 /// The program with an empty environment.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+    bare(Command::new(env!("CARGO_BIN_EXE_sluicegate")))
+}
+
+/// The program, started by a shell that lowers the limit of descriptors.
+fn limited(most: u32) -> Command {
+    let mut shell = bare(Command::new("sh"));
+    let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_sluicegate")]);
+    shell
+}
+
+fn bare(mut command: Command) -> Command {
     command.env_clear();
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
@@ -78,6 +89,7 @@ pub struct Setup {
     proxy: String,
     flags: Vec<(String, String)>,
     env: Vec<(String, String)>,
+    descriptors: Option<u32>,
     dir: TempDir,
 }
 
@@ -89,6 +101,7 @@ pub fn gateway(config: &str) -> Setup {
         proxy: "127.0.0.1:0".to_owned(),
         flags: vec![("--admin-listen".to_owned(), "127.0.0.1:0".to_owned())],
         env: Vec::new(),
+        descriptors: None,
         dir: tempfile::tempdir().unwrap(),
     }
 }
@@ -127,6 +140,12 @@ impl Setup {
         self
     }
 
+    /// May have no more open descriptors than this.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// A path in the gateway's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -144,7 +163,10 @@ impl Setup {
         if self.command == "run" {
             std::fs::write(&file, &self.config).unwrap();
         }
-        let mut command = command();
+        let mut command = match self.descriptors {
+            Some(most) => limited(most),
+            None => command(),
+        };
         command.arg(self.command);
         if self.command == "run" {
             command.arg("-c").arg(&file);
