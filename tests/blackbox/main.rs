@@ -17,6 +17,7 @@ mod errors;
 mod failures;
 mod grpc;
 mod http2;
+mod http2_abuse;
 mod operation;
 mod owner;
 mod plugins;
