@@ -184,7 +184,8 @@ impl Gateway {
         handles.offer(shippers.clone());
         let checks = Checks::default();
         handles.offer(Arc::new(checks.clone()));
-        let lookup = options.lookup.unwrap_or_else(|| Arc::new(System::new()));
+        let system = || Arc::new(System::new(&settings.dns_resolver));
+        let lookup = options.lookup.unwrap_or_else(|| system());
         let loader = Arc::new(Loader::new(Loading {
             table: plugins::TABLE,
             around: options.around,

@@ -8,6 +8,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Settings {
     pub consul_token: Option<String>,
     /// Datacenter to ask for.
     pub consul_datacenter: Option<String>,
+    /// DNS servers; empty is those of the system.
+    pub dns_resolver: Vec<SocketAddr>,
     /// Peers that may speak for clients.
     pub trusted_ips: Vec<IpNet>,
     /// Whether peers on unix sockets may.

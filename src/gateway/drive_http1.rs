@@ -252,7 +252,8 @@ pub async fn fail(
             | ProxyError::MethodNotAllowed
     );
     let inbound = inbound.filter(|_| !lost);
-    answer_with(client, busy, worker, inbound, &error.reply()).await
+    let reply = busy.ex.error_reply(error);
+    answer_with(client, busy, worker, inbound, &reply).await
 }
 
 /// Sends an answer of our own.

@@ -200,7 +200,8 @@ async fn fail(mut stream: Box<Stream>, error: ProxyError) -> Response<ReplyBody>
         *response.status_mut() = http::StatusCode::BAD_REQUEST;
         return response;
     }
-    answer(stream, &error.reply()).await
+    let reply = stream.ex.error_reply(error);
+    answer(stream, &reply).await
 }
 
 /// Sends an answer of our own.

@@ -277,6 +277,8 @@ impl Exchange {
         let picked = live.balancer(service.cluster, |balancer| {
             let resolution = balancer.endpoints().resolution;
             balancer.pick(tried).ok_or(match resolution {
+                // Names of targets are the balancer's affair.
+                _ if service.upstream.is_some() => ProxyError::NoPeer,
                 Resolution::NotFound => ProxyError::NameNotFound,
                 Resolution::Failed | Resolution::Pending => ProxyError::NameFailed,
                 Resolution::Known => ProxyError::NoPeer,
@@ -307,6 +309,20 @@ impl Exchange {
             server_name,
             endpoint,
         })
+    }
+
+    /// The words for an error of the gateway's own.
+    pub fn error_reply(&self, error: ProxyError) -> Reply {
+        let live = self.live.as_ref();
+        let service = live.and_then(|live| self.service(&live.snapshot));
+        match (error, service) {
+            (ProxyError::NameFailed, Some(service)) => {
+                let (plain, host) = (error.reply(), &service.host);
+                let words = format!("{} for '{host}' with: dns server error", plain.words());
+                Reply::gateway(plain.status, words)
+            }
+            _ => error.reply(),
+        }
     }
 
     /// A stale kept connection is tried again at the same endpoint: not an attempt of its own.

@@ -13,6 +13,7 @@ mod bodies;
 mod capacity;
 mod check;
 mod consumers;
+mod dns;
 mod errors;
 mod failures;
 mod grpc;

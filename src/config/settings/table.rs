@@ -172,6 +172,12 @@ pub const SETTINGS: &[Setting] = &[
         put!(consul_datacenter, |t| Ok(optional(t))),
     ),
     kongs(
+        "dns_resolver",
+        "",
+        "DNS servers, ADDR[:PORT], ..; none are those of /etc/resolv.conf",
+        put!(dns_resolver, servers),
+    ),
+    kongs(
         "trusted_ips",
         "",
         "peers that may speak for clients: addresses, ranges, unix:",

@@ -158,6 +158,21 @@ fn the_file_is_found() {
 }
 
 #[test]
+fn dns_servers_with_and_without_ports() {
+    let read = |text| {
+        values::servers(text).map(|all| {
+            let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
+            texts.join(" ")
+        })
+    };
+    let some = "10.0.0.1, 10.0.0.2:5353,::1, [::2]:54";
+    let expected = "10.0.0.1:53 10.0.0.2:5353 [::1]:53 [::2]:54";
+    assert_eq!(read(some).as_deref(), Ok(expected));
+    assert_eq!(read("").as_deref(), Ok(""));
+    assert!(read("dns.test").is_err() && read("10.0.0.1:x").is_err());
+}
+
+#[test]
 fn sizes_and_times() {
     for (text, bytes) in [
         ("0", 0),

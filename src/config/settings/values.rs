@@ -1,6 +1,6 @@
 //! Types of settings and how they are read from text. An error's second line is a hint.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -160,6 +160,19 @@ fn address(text: &str) -> Read<SocketAddr> {
     };
     text.parse().map_err(|_| {
         format!("'{text}' is no address to listen on\nwrite ADDR:PORT, IPv6 in brackets: [::]:8000")
+    })
+}
+
+/// Addresses of DNS servers; the port is 53 where none is named.
+pub(super) fn servers(text: &str) -> Read<Vec<SocketAddr>> {
+    items(text).map(server).collect()
+}
+
+fn server(text: &str) -> Read<SocketAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let alone = bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+    alone.or_else(|_| text.parse()).map_err(|_| {
+        format!("'{text}' is no address of a DNS server\nwrite ADDR or ADDR:PORT, IPv6 in brackets: [::1]:53")
     })
 }
 

@@ -1,13 +1,17 @@
-//! The names of this machine: `/etc/hosts`, then the servers of `/etc/resolv.conf`.
+//! The names of this machine: `/etc/hosts`, then the servers of `/etc/resolv.conf` or those that
+//! the settings name instead.
 //!
 //! Invariant: `localhost` needs nobody. IPv6 addresses are asked for only when there is no IPv4
 //! address (Kong's order): a host without IPv6 must not see every other request fail.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
+    ResolverOpts,
+};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tracing::warn;
 
@@ -19,15 +23,18 @@ pub struct System {
 }
 
 impl System {
-    /// Reads the system's configuration. Without a usable one, names are looked for in
-    /// `/etc/hosts` alone.
-    pub fn new() -> Self {
-        let builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
-            warn!("no DNS server is known, so only /etc/hosts is looked into: {error}");
-            let nobody = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
-            TokioResolver::builder_with_config(nobody, TokioRuntimeProvider::default())
-        });
-        let mut builder = builder;
+    /// Asks these servers; without any, those of the system's configuration. Without a usable one,
+    /// names are looked for in `/etc/hosts` alone.
+    pub fn new(servers: &[SocketAddr]) -> Self {
+        let with =
+            |config| TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let mut builder = match servers {
+            [] => TokioResolver::builder_tokio().unwrap_or_else(|error| {
+                warn!("no DNS server is known, so only /etc/hosts is looked into: {error}");
+                with(these(&[]))
+            }),
+            servers => with(these(servers)),
+        };
         options(builder.options_mut());
         let resolver = builder.build();
         Self {
@@ -64,16 +71,23 @@ impl System {
     }
 }
 
-impl Default for System {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Lookup for System {
     fn lookup<'a>(&'a self, name: &'a str) -> Answering<'a> {
         Box::pin(self.ask(name))
     }
+}
+
+/// Exactly these servers, and no domains to search in.
+fn these(servers: &[SocketAddr]) -> ResolverConfig {
+    let servers = servers.iter().map(|server| {
+        let at = |mut way: ConnectionConfig| {
+            way.port = server.port();
+            way
+        };
+        let ways = vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())];
+        NameServerConfig::new(server.ip(), true, ways)
+    });
+    ResolverConfig::from_parts(None, Vec::new(), servers.collect())
 }
 
 fn options(options: &mut ResolverOpts) {

@@ -184,6 +184,11 @@ impl Serving {
         Some(request)
     }
 
+    /// The address that the peer connected to.
+    pub fn address(&self) -> SocketAddr {
+        self.tcp.local_addr().unwrap()
+    }
+
     /// Writes bytes; whether that worked.
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let written = self.wire.write_all(bytes.as_ref());
@@ -238,7 +243,12 @@ impl std::fmt::Display for Upstream {
 impl Upstream {
     /// Every connection goes to a script of its own.
     pub fn raw(script: impl Fn(Serving) + Send + Sync + 'static) -> Self {
-        Self::listen(None, script)
+        Self::listen(None, "127.0.0.1:0", script)
+    }
+
+    /// As [`Upstream::raw`], at every address of this machine.
+    pub fn everywhere(script: impl Fn(Serving) + Send + Sync + 'static) -> Self {
+        Self::listen(None, "0.0.0.0:0", script)
     }
 
     /// As [`Upstream::raw`], behind TLS.
@@ -246,14 +256,15 @@ impl Upstream {
         config: Arc<ServerConfig>,
         script: impl Fn(Serving) + Send + Sync + 'static,
     ) -> Self {
-        Self::listen(Some(config), script)
+        Self::listen(Some(config), "127.0.0.1:0", script)
     }
 
     fn listen(
         tls: Option<Arc<ServerConfig>>,
+        address: &str,
         script: impl Fn(Serving) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let (state, script) = (shared.clone(), Arc::new(script));
