@@ -187,13 +187,13 @@ fn read_body(text: &[u8], len: usize) -> Result<Body, FramingError> {
     Ok((body, used, trailers))
 }
 
-/// Targets: normalising twice is normalising once, and a normal path can be sent.
+/// Paths: normalising twice is normalising once, and a normal path can be sent.
 pub fn uri(data: &[u8]) {
-    let Ok(target) = uri::split(data) else { return };
-    let Ok(path) = uri::normalise(target.path) else {
+    let raw = data.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let Ok(path) = uri::normalise(raw) else {
         return;
     };
-    if !target.path.starts_with(b"/") {
+    if !raw.starts_with(b"/") {
         return;
     }
     assert!(path.starts_with('/') && !path.contains("//"), "{path:?}");

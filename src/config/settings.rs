@@ -276,6 +276,7 @@ pub fn merge(flags: &Layer, variables: &Variables, file: &Layer) -> Merged {
             hint: None,
         });
     }
+    merged.notices.extend(not_deferred(&merged.settings));
     merged.notices.extend(not_understood(variables));
     merged
 }
@@ -319,6 +320,24 @@ fn source_name(setting: &Setting, source: &Source) -> String {
         Source::Flag(name) | Source::Environment(name) => name.clone(),
         Source::File(_) | Source::Default => format!("gateway.{}", setting.name),
     }
+}
+
+/// Listeners that were to be deferred.
+fn not_deferred(settings: &Settings) -> Vec<String> {
+    let all = [
+        ("proxy_listen", &settings.proxy_listen),
+        ("admin_listen", &settings.admin_listen),
+        ("status_listen", &settings.status_listen),
+    ];
+    let asked = all
+        .iter()
+        .filter(|(_, listeners)| listeners.iter().any(|one| one.deferred));
+    let notice = |(name, _): &(&str, _)| {
+        format!(
+            "{name}: 'deferred' does nothing here: a silent connection waits until client_header_timeout"
+        )
+    };
+    asked.map(notice).collect()
 }
 
 /// Variables that begin like ours or Kong's and mean nothing here.

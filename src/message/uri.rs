@@ -1,4 +1,4 @@
-//! Request targets: split, checked, normalised, and escaped again for the upstream.
+//! Paths of request targets: checked, normalised, and escaped again for the upstream.
 //!
 //! Invariant: a normalised path starts with `/`, holds neither dot segments nor repeated slashes,
 //! no control byte, no raw `?` or `#`, and every `%` in it opens a triplet with upper-case digits
@@ -9,9 +9,6 @@ use std::borrow::Cow;
 /// Why a request target is refused; each is a 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {
-    /// Neither of the four forms of RFC 9112 section 3.2.
-    #[error("request target is in no form of RFC 9112")]
-    Form,
     /// A byte below 0x20, or 0x7f.
     #[error("request target holds a control byte")]
     Control,
@@ -24,101 +21,6 @@ pub enum UriError {
     /// `#`: RFC 9112 has no fragment in a target, and proxies disagree on where the path then ends.
     #[error("request target holds a fragment")]
     Fragment,
-}
-
-/// The form of a request target, RFC 9112 section 3.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form<'a> {
-    /// `/path?query`.
-    Origin,
-    /// `http://authority/path?query`; its authority replaces the Host header (RFC 9112 3.2.2).
-    Absolute {
-        /// Whether the scheme is https.
-        https: bool,
-        /// `host` or `host:port`, without user information.
-        authority: &'a str,
-    },
-    /// `host:port`, for CONNECT only.
-    Authority(&'a str),
-    /// `*`, for OPTIONS only.
-    Asterisk,
-}
-
-/// A request target in its parts. Nothing is decoded yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target<'a> {
-    /// Which form it had.
-    pub form: Form<'a>,
-    /// The raw path: starts with `/` in origin and absolute form, empty in the two others.
-    pub path: &'a [u8],
-    /// The raw query without its `?`; `Some` and empty for a bare trailing `?`.
-    pub query: Option<&'a [u8]>,
-}
-
-/// Splits a raw request target and refuses control bytes anywhere in it.
-pub fn split(raw: &[u8]) -> Result<Target<'_>, UriError> {
-    if raw.iter().any(u8::is_ascii_control) {
-        return Err(UriError::Control);
-    }
-    match raw {
-        [b'/', ..] => Ok(parts(Form::Origin, raw)),
-        b"*" => Ok(Target {
-            form: Form::Asterisk,
-            path: b"",
-            query: None,
-        }),
-        _ => absolute(raw).unwrap_or_else(|| authority_form(raw)),
-    }
-}
-
-/// Cuts at the first `?`; an empty path (absolute form only) is `/`.
-fn parts<'a>(form: Form<'a>, raw: &'a [u8]) -> Target<'a> {
-    let (path, query) = match memchr::memchr(b'?', raw) {
-        Some(at) => (&raw[..at], Some(&raw[at + 1..])),
-        None => (raw, None),
-    };
-    Target {
-        form,
-        path: if path.is_empty() { b"/" } else { path },
-        query,
-    }
-}
-
-/// `None` when there is no `scheme://`.
-fn absolute(raw: &[u8]) -> Option<Result<Target<'_>, UriError>> {
-    let colon = memchr::memmem::find(raw, b"://")?;
-    let (scheme, rest) = (&raw[..colon], &raw[colon + 3..]);
-    let https = scheme.eq_ignore_ascii_case(b"https");
-    if !https && !scheme.eq_ignore_ascii_case(b"http") {
-        return Some(Err(UriError::Form));
-    }
-    let end = rest
-        .iter()
-        .position(|b| matches!(b, b'/' | b'?' | b'#'))
-        .unwrap_or(rest.len());
-    Some(match authority(&rest[..end]) {
-        Some(authority) => Ok(parts(Form::Absolute { https, authority }, &rest[end..])),
-        None => Err(UriError::Form),
-    })
-}
-
-fn authority_form(raw: &[u8]) -> Result<Target<'_>, UriError> {
-    let text = authority(raw).ok_or(UriError::Form)?;
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Target {
-            form: Form::Authority(text),
-            path: b"",
-            query: None,
-        }),
-        _ => Err(UriError::Form),
-    }
-}
-
-/// An authority without user information: a phishing device that RFC 9110 4.2.4 calls an error.
-fn authority(raw: &[u8]) -> Option<&str> {
-    let fits = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(b);
-    let text = std::str::from_utf8(raw).ok()?;
-    (!raw.is_empty() && raw.iter().all(fits)).then_some(text)
 }
 
 /// Normalises the raw path of a target (origin or absolute form), as Kong does before matching:

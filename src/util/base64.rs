@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648 sections 4 and 5), decoding only.
+//! Base64 (RFC 4648 sections 4 and 5): both alphabets are read, the one for URLs is written.
 //!
 //! Invariant: one sequence of bytes has one accepted text in each alphabet, padding apart: bits that
 //! no encoder would set are refused.
@@ -20,6 +20,20 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
         }
     }
     Some(out)
+}
+
+/// The text of bytes in the alphabet for URLs, without padding.
+pub fn encode_url(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let add = |bits: u32, byte: &u8| bits << 8 | u32::from(*byte);
+        let bits = group.iter().fold(0, add) << (8 * (3 - group.len()));
+        for at in 0..=group.len() {
+            out.push(char::from(DIGITS[(bits >> (18 - 6 * at) & 63) as usize]));
+        }
+    }
+    out
 }
 
 /// Takes padding off; where there is some, it must fill the last group.
@@ -61,6 +75,7 @@ mod tests {
             ("Zm9vYmFy", "foobar"),
         ] {
             assert_eq!(decode(text.as_bytes()).unwrap(), bytes.as_bytes());
+            assert_eq!(encode_url(bytes.as_bytes()), text.trim_end_matches('='));
         }
         assert_eq!(decode(b"-_+/").unwrap(), [0xfb, 0xff, 0xbf]);
     }
@@ -75,6 +90,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_was_written_is_read(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
+            prop_assert_eq!(decode(encode_url(&bytes).as_bytes()), Some(bytes));
+        }
+
         #[test]
         fn one_text_for_one_value(text in "[A-Za-z0-9_-]{0,9}", last in "[A-Za-z0-9_-]") {
             let other = text.clone() + &last;

@@ -120,7 +120,6 @@ const FLOORS: &[(&str, &[&str])] = &[
 
 /// Which files may name a third-party crate.
 const FENCES: &[(&str, &[&str])] = &[
-    ("httparse", &["src/http1"]),
     ("rustls", &["src/tls"]),
     ("tokio_rustls", &["src/tls"]),
     ("prometheus", &["src/telemetry/metrics.rs"]),

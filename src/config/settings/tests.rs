@@ -158,6 +158,17 @@ fn the_file_is_found() {
 }
 
 #[test]
+fn what_a_listener_cannot_be_is_said() {
+    let asked = flags(&[("proxy_listen", "127.0.0.1:80 reuseport deferred backlog=9")]);
+    let merged = merge(&asked, &Variables::new(), &Layer::default());
+    assert_eq!(merged.errors, []);
+    let [notice] = &merged.notices[..] else {
+        panic!("{:?}", merged.notices);
+    };
+    assert!(notice.starts_with("proxy_listen: 'deferred' does nothing here"));
+}
+
+#[test]
 fn dns_servers_with_and_without_ports() {
     let read = |text| {
         values::servers(text).map(|all| {

@@ -15,6 +15,9 @@ pub struct Listener {
     pub http2: bool,
     /// Each connection begins with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Asked to be told of connections only once they have data. Nothing here can ask the kernel
+    /// for that, which takes an unsafe call: the operator is told so.
+    pub deferred: bool,
     /// Length of the accept queue, if asked for.
     pub backlog: Option<u32>,
 }
@@ -129,6 +132,7 @@ fn listener(text: &str) -> Read<Listener> {
         tls: false,
         http2: false,
         proxy_protocol: false,
+        deferred: false,
         backlog: None,
     };
     for word in words {
@@ -136,8 +140,9 @@ fn listener(text: &str) -> Read<Listener> {
             "tls" | "ssl" => listener.tls = true,
             "http2" => listener.http2 = true,
             "proxy_protocol" => listener.proxy_protocol = true,
-            // Every listener is shared by the workers, and none is told of half-open connections.
-            "reuseport" | "deferred" | "bind" => {}
+            "deferred" => listener.deferred = true,
+            // Every address has sockets of its own, one for each worker where they accept.
+            "reuseport" | "bind" => {}
             other => listener.backlog = Some(backlog(other)?),
         }
     }

@@ -85,7 +85,7 @@ impl Raw {
         let [a, b, c, kind, ..] = head;
         let len = u32::from_be_bytes([0, a, b, c]) as usize;
         let payload = self.0.exactly(len);
-        (payload.len() == len).then(|| Frame { kind, payload })
+        (payload.len() == len).then_some(Frame { kind, payload })
     }
 
     /// The next frame of this kind; `None` when the connection ended without one.
