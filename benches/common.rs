@@ -59,7 +59,10 @@ pub fn config(upstream: SocketAddr, more: &str) -> String {
     )
 }
 
-/// Every plugin that there is, none of which answers [`guarded`].
+/// One plugin that looks at each outcome.
+pub const BREAKER: &str = "plugins: [{name: circuit-breaker}]\n";
+
+/// Several plugins, none of which answers [`guarded`].
 pub const PLUGINS: &str = "
 plugins:
 - name: correlation-id

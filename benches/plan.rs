@@ -11,6 +11,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use sluicegate::gateway::Exchange;
 use sluicegate::http1::parse;
 use sluicegate::message::{BodyError, RequestBody};
+use sluicegate::plugin::Outcome;
 
 /// A request without a body.
 struct NoBody;
@@ -50,6 +51,7 @@ fn steps(ex: &mut Exchange, worker: &sluicegate::gateway::Worker, request: &[u8]
     ex.response.headers.raw.extend_from_slice(common::ANSWER);
     parse::response(&mut ex.response, &mut 0, "GET").unwrap();
     ex.upstream_head();
+    assert!(ex.outcome(Outcome::Status(200), true).is_none());
     assert!(ex.respond(worker, &conn).is_pass());
     ex.end(worker, &conn);
 }
@@ -58,6 +60,11 @@ fn plan(c: &mut Criterion) {
     let upstream = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
     let cases = [
         ("no plugins", "", common::REQUEST.to_vec()),
+        (
+            "a closed breaker",
+            common::BREAKER,
+            common::REQUEST.to_vec(),
+        ),
         ("six plugins", common::PLUGINS, common::guarded()),
     ];
     common::run(async {

@@ -7,6 +7,7 @@
 //! Must not know: each other, the gateway, the snapshot.
 
 mod auth;
+mod circuit_breaker;
 mod correlation_id;
 mod cors;
 mod form;
@@ -26,6 +27,7 @@ pub static TABLE: &[&PluginDef] = &[
     &key_auth::PLUGIN,
     &rate_limiting::PLUGIN,
     &request_termination::PLUGIN,
+    &circuit_breaker::PLUGIN,
 ];
 
 /// What the reader of files must know of the plugins.

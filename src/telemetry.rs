@@ -18,4 +18,4 @@ mod totals;
 pub use exposition::{Buckets, Exposition};
 pub use metrics::{ConfigMetrics, Counter, Gauge, Metrics, RouteMetrics, Totals};
 pub use shard::{PerWorker, Sample, WorkerMetrics};
-pub use status::{Check, Checks, Health, Verdict, Weight};
+pub use status::{Check, Checks, Detail, Health, Verdict, Weight};

@@ -40,6 +40,13 @@ fn a_plain_proxied_request_allocates_nothing() {
     assert_eq!(made, 0, "{made} allocations in {REQUESTS} requests");
 }
 
+#[test]
+fn a_closed_breaker_allocates_nothing() {
+    let config = common::config(common::upstream(common::ANSWER), common::BREAKER);
+    let made = allocations(&config, common::REQUEST);
+    assert_eq!(made, 0, "{made} allocations in {REQUESTS} requests");
+}
+
 /// One is the id of correlation-id, five are the consumer's credential as jwt and key-auth note it
 /// and look it up, two are the origin as cors compares it.
 #[test]

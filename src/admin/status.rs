@@ -77,6 +77,12 @@ impl Admin {
             "configuration": self.configuration(),
             "health": health::verdict_json(&verdict),
         });
+        for detail in parts.checks.details() {
+            match &mut out[detail.kind] {
+                Value::Array(list) => list.push(detail.json),
+                absent => *absent = vec![detail.json].into(),
+            }
+        }
         // Kong's name for it, which tools look at to see whether nodes agree.
         out["configuration_hash"] = out["configuration"]["hash"].clone();
         out

@@ -19,7 +19,7 @@ use crate::upstream::{Endpoint, EndpointSet};
 
 /// `GET /upstreams/{name or id}/targets`.
 pub(super) async fn list(State(admin): State<Admin>, Path(key): Path<String>) -> Response {
-    with_upstream(&admin, &key, |upstream, set| {
+    with_upstream(&admin, &key, |_, upstream, set| {
         page(
             targets(upstream, set)
                 .into_iter()
@@ -31,26 +31,46 @@ pub(super) async fn list(State(admin): State<Admin>, Path(key): Path<String>) ->
 
 /// `GET /upstreams/{name or id}/health`.
 pub(super) async fn health(State(admin): State<Admin>, Path(key): Path<String>) -> Response {
-    with_upstream(&admin, &key, |upstream, set| {
-        page(
-            targets(upstream, set)
-                .into_iter()
-                .map(Target::health)
-                .collect(),
-        )
+    with_upstream(&admin, &key, |snapshot, upstream, set| {
+        let all = targets(upstream, set).into_iter();
+        let mut page = page(all.map(Target::health).collect());
+        let breakers = breakers(&admin, snapshot, upstream);
+        if !breakers.is_empty() {
+            page["breakers"] = breakers.into();
+        }
+        page
     })
+}
+
+/// The circuit breakers in front of the services behind which this upstream is.
+fn breakers(admin: &Admin, snapshot: &Snapshot, upstream: &Upstream) -> Vec<Value> {
+    let services = snapshot.services.iter();
+    let ours: Vec<&str> = services
+        .filter(|service| service.cluster == upstream.cluster)
+        .map(|service| service.entity.id.as_str())
+        .collect();
+    let all = admin.parts().checks.details().into_iter();
+    all.filter(|detail| detail.kind == "breakers")
+        .filter(|detail| {
+            detail
+                .service
+                .as_deref()
+                .is_some_and(|id| ours.contains(&id))
+        })
+        .map(|detail| detail.json)
+        .collect()
 }
 
 fn with_upstream(
     admin: &Admin,
     key: &str,
-    show: impl FnOnce(&Upstream, &EndpointSet) -> Value,
+    show: impl FnOnce(&Snapshot, &Upstream, &EndpointSet) -> Value,
 ) -> Response {
     let snapshot = admin.parts().cell.load();
     let found = snapshot.as_ref().and_then(|snapshot| {
         let upstream = find(snapshot, key)?;
         let cluster = snapshot.clusters.get(upstream.cluster)?;
-        Some(show(upstream, &cluster.endpoints()))
+        Some(show(snapshot, upstream, &cluster.endpoints()))
     });
     match found {
         Some(body) => answer(StatusCode::OK, &body),

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
@@ -279,6 +279,57 @@ impl Wait {
             Wait::Upload(Waits::Sink) => Ok(UpstreamErrorKind::WriteTimeout),
             Wait::Head | Wait::Download(_) => Ok(UpstreamErrorKind::ReadTimeout),
         }
+    }
+}
+
+/// When waiting for the upstream's head is over: after the service's times, or after the plugins'
+/// one, which begins anew when the client's own body was waited for.
+#[derive(Debug, Default)]
+pub struct Patience {
+    wait: Option<Wait>,
+    /// When nothing has moved for too long.
+    until: Option<Instant>,
+}
+
+impl Patience {
+    /// Waits on: for whom, and when something moved last if it did since the last call. In the end,
+    /// who was too slow.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        slot: &Slot,
+        ex: &mut Exchange,
+        (now, moved): (Wait, Option<Instant>),
+        longest: Duration,
+    ) -> Poll<Result<UpstreamErrorKind, BodyError>> {
+        const BODY: Wait = Wait::Upload(Waits::Source);
+        if moved.is_some() || self.wait != Some(now) {
+            let at = Instant::now();
+            if self.wait.replace(now) == Some(BODY) {
+                ex.restart_head_time(moved.unwrap_or(at));
+            }
+            self.set(slot, at + longest, ex.head_deadline());
+        }
+        loop {
+            ready!(slot.poll_expired(cx));
+            let at = Instant::now();
+            let over = ex.head_deadline().is_some_and(|own| at >= own);
+            match (now.timed_out(), self.until) {
+                (_, Some(until)) if over && now == BODY && at < until => {
+                    // Not the upstream's fault. Looked at again soon: another task may move the
+                    // body, and this one would not hear of it.
+                    let own = ex.facts.head_timeout.map(|timeout| at + timeout);
+                    self.set(slot, until, own);
+                }
+                (Ok(_), _) if over => return Poll::Ready(Ok(UpstreamErrorKind::Deadline)),
+                (late, _) => return Poll::Ready(late),
+            }
+        }
+    }
+
+    fn set(&mut self, slot: &Slot, until: Instant, own: Option<Instant>) {
+        self.until = Some(until);
+        slot.set_at(own.map_or(until, |own| until.min(own)));
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Exchange {
     endpoint: Option<Arc<Endpoint>>,
     outcome_due: bool,
     gated: Option<Instant>,
+    /// When the client's body was waited for last.
+    body_came: Option<Instant>,
     handed_over: Option<Instant>,
     head_in: Option<Instant>,
     status: u16,
@@ -81,6 +83,7 @@ impl Default for Exchange {
             endpoint: None,
             outcome_due: false,
             gated: None,
+            body_came: None,
             handed_over: None,
             head_in: None,
             status: 0,
@@ -113,6 +116,7 @@ impl Exchange {
         self.upstream_uri.clear();
         (self.bytes_in, self.bytes_out, self.body_out) = (0, 0, 0);
         (self.gated, self.handed_over, self.head_in) = (None, None, None);
+        self.body_came = None;
         self.status = 0;
     }
 
@@ -692,8 +696,14 @@ impl Exchange {
 
     /// When the plugins' time for the upstream's head is over.
     pub fn head_deadline(&self) -> Option<Instant> {
-        let from = self.gated.or(self.handed_over)?;
-        self.facts.head_timeout.map(|timeout| from + timeout)
+        let timeout = self.facts.head_timeout?;
+        let from = self.body_came.or(self.gated).or(self.handed_over)?;
+        Some(from + timeout)
+    }
+
+    /// The client's body was waited for, and moved then: the upstream's time begins anew.
+    pub fn restart_head_time(&mut self, at: Instant) {
+        self.body_came = Some(at);
     }
 }
 

@@ -4,12 +4,12 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use super::attempt::{self, KEEP, Link, Sends, Times, Wait, poll_head};
+use super::attempt::{self, KEEP, Link, Patience, Sends, Times, Wait, poll_head};
 use super::client::{CONTINUE, Client, Inbound};
 use super::drive_http1::{Busy, Next, answer_with, fail, write_head};
 use super::error::ProxyError;
@@ -144,12 +144,11 @@ async fn round_trip(
     times: Times,
     link: &mut Link,
 ) -> Result<usize, ProxyError> {
-    let deadline = busy.ex.head_deadline();
     let Busy { ex, upload, .. } = busy;
     ex.response.clear();
     let mut scan = 0;
     let mut refused = false;
-    let mut wait = None;
+    let mut patience = Patience::default();
     poll_fn(|cx| {
         if !refused && !upload.is_done() {
             refused = poll_upload(cx, client, upload, &mut link.io)?;
@@ -165,19 +164,10 @@ async fn round_trip(
         } else {
             Wait::Upload(upload.waits)
         };
-        if std::mem::take(&mut upload.moved) || wait != Some(now) {
-            wait = Some(now);
-            let until = Instant::now() + now.patience(times, worker);
-            client
-                .slot
-                .set_at(deadline.map_or(until, |deadline| until.min(deadline)));
-        }
-        if client.slot.poll_expired(cx).is_pending() {
-            return Poll::Pending;
-        }
-        let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        Poll::Ready(Err(match now.timed_out() {
-            _ if over => link.error(UpstreamErrorKind::Deadline, upload.written > 0),
+        let moved = std::mem::take(&mut upload.moved).then(Instant::now);
+        let longest = now.patience(times, worker);
+        let late = patience.poll(cx, &client.slot, ex, (now, moved), longest);
+        Poll::Ready(Err(match ready!(late) {
             Ok(kind) => link.error(kind, upload.written > 0),
             Err(slow) => slow.into(),
         }))

@@ -11,11 +11,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
-use tokio::time::Instant;
 
 pub use http1::forward;
 
-use super::attempt::{self, Sends, Times, Wait};
+use super::attempt::{self, Patience, Sends, Times, Wait};
 use super::error::ProxyError;
 use super::exchange::{Exchange, Target};
 use super::heads;
@@ -156,15 +155,15 @@ impl Way<'_> {
         let request = heads::request_of(self.ex, self.worker, self.conn, target, sends, body);
         let request = request.ok_or(ProxyError::BadPath)?;
         let mut sending = pin!(lease.send(request));
-        let deadline = self.ex.head_deadline();
         let Way {
+            ex,
             slot,
             worker,
             times,
             ..
-        } = *self;
+        } = self;
         let upstream = |kind, sent| ProxyError::Upstream(UpstreamError { kind, reused, sent });
-        let mut wait = None;
+        let mut patience = Patience::default();
         let answered = poll_fn(|cx| {
             feed(cx)?;
             if let Poll::Ready(answered) = sending.as_mut().poll(cx) {
@@ -183,15 +182,10 @@ impl Way<'_> {
                 Wait::Upload(upload.waits())
             };
             // hyper's task moves the body: whether it did is seen late here, but seen.
-            if upload.take_moved() || wait != Some(now) {
-                wait = Some(now);
-                let until = Instant::now() + now.patience(times, worker);
-                slot.set_at(deadline.map_or(until, |deadline| until.min(deadline)));
-            }
-            ready!(slot.poll_expired(cx));
-            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            Poll::Ready(Err(match now.timed_out() {
-                _ if over => upstream(UpstreamErrorKind::Deadline, true),
+            let moved = upload.take_moved();
+            let longest = now.patience(*times, worker);
+            let late = patience.poll(cx, slot, ex, (now, moved), longest);
+            Poll::Ready(Err(match ready!(late) {
                 Ok(kind) => upstream(kind, true),
                 Err(slow) => slow.into(),
             }))

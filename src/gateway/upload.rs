@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
+use tokio::time::Instant;
 
 use super::attempt::KEEP;
 use super::pump::Waits;
@@ -51,7 +52,8 @@ struct Inner {
     limit: u64,
     seen: u64,
     waits: Waits,
-    moved: bool,
+    /// When something was handed out that nobody has asked for yet.
+    moved: Option<Instant>,
     /// Which attempt may read.
     turn: u32,
     /// Handles that are alive.
@@ -79,7 +81,7 @@ impl Upload {
             limit,
             seen: 0,
             waits: Waits::Source,
-            moved: false,
+            moved: None,
             turn: 0,
             handles: 0,
             reader: None,
@@ -148,9 +150,9 @@ impl Upload {
         self.0.borrow().waits
     }
 
-    /// Whether something was handed out since the last call.
-    pub fn take_moved(&self) -> bool {
-        std::mem::take(&mut self.0.borrow_mut().moved)
+    /// When something was handed out last, if it was since the last call.
+    pub fn take_moved(&self) -> Option<Instant> {
+        self.0.borrow_mut().moved.take()
     }
 
     /// Begins an attempt: kept pieces go first, and readers of earlier attempts fail.
@@ -187,7 +189,7 @@ impl Upload {
         inner.waits = if next.is_pending() {
             Waits::Source
         } else {
-            inner.moved = true;
+            inner.moved = Some(Instant::now());
             Waits::Sink
         };
         if let Poll::Ready(Some(Err(error))) = next {
@@ -210,7 +212,7 @@ impl Upload {
                     inner.error = Some(BodyError::TooLarge);
                     return Poll::Ready(Err(BodyError::TooLarge));
                 }
-                _ => inner.moved = true,
+                _ => inner.moved = Some(Instant::now()),
             }
         }
         Poll::Ready(Ok(inner.join()))
@@ -397,7 +399,7 @@ impl RequestBody for Reading<'_> {
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => {
-                if self.upload.take_moved() || !self.armed {
+                if self.upload.take_moved().is_some() || !self.armed {
                     self.armed = true;
                     self.slot.set(self.timeout);
                 }

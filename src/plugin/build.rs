@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Flow, Plugin, RequestCx};
-use crate::config::Parsed;
+use crate::config::{Parsed, model};
 use crate::identity::Identity;
 use crate::message::Reply;
 use crate::util::handles::Handles;
@@ -47,6 +47,10 @@ impl Credentials {
 pub struct Build<'a> {
     /// Where it is attached.
     pub scope: &'a Scope,
+    /// The route that it is attached to.
+    pub route: Option<&'a model::Route>,
+    /// The services whose requests it may meet.
+    pub services: &'a [model::Service],
     /// Every consumer.
     pub identity: &'a Identity,
     /// Every credential.

@@ -72,6 +72,8 @@ pub struct Facts {
     pub later: Later,
     /// Rare per-request state of plugins, by slot.
     slots: Vec<(u8, Box<dyn Any>)>,
+    /// Two numbers that a plugin keeps for later, by slot: what costs no allocation.
+    notes: Vec<(u8, [u64; 2])>,
 }
 
 impl Default for Facts {
@@ -92,6 +94,7 @@ impl Default for Facts {
             correlation_id: None,
             later: Later::default(),
             slots: Vec::new(),
+            notes: Vec::new(),
         }
     }
 }
@@ -109,6 +112,7 @@ impl Facts {
         self.correlation_id = None;
         self.later.clear();
         self.slots.clear();
+        self.notes.clear();
     }
 
     fn slot<T: Default + 'static>(&mut self, slot: u8) -> Option<&mut T> {
@@ -237,6 +241,11 @@ impl<'a> RequestCx<'a> {
             .and_then(|ix| self.identity.consumer(ix))
     }
 
+    /// Keeps two numbers for this plugin's later phases.
+    pub fn note(&mut self, numbers: [u64; 2]) {
+        self.facts.notes.push((self.slot, numbers));
+    }
+
     /// Sets this field on the response, whoever makes it.
     pub fn set_later(&mut self, name: &str, value: &str) {
         self.facts.later.push(self.slot, true, name, value);
@@ -361,6 +370,13 @@ impl<'a> OutcomeCx<'a> {
             reply: None,
             slot: 0,
         }
+    }
+
+    /// What this plugin noted last during the request.
+    pub fn noted(&self) -> Option<[u64; 2]> {
+        let mut notes = self.facts.notes.iter().rev();
+        let found = notes.find(|(slot, _)| *slot == self.slot);
+        found.map(|(_, numbers)| *numbers)
     }
 
     /// Answers this instead of what the upstream said; ignored where nothing can be replaced.

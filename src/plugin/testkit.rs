@@ -137,6 +137,8 @@ impl Kit {
             };
             let build = Build {
                 scope: &scope,
+                route: None,
+                services: &[],
                 identity: &identity,
                 credentials: &credentials,
                 keeps,

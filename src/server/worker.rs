@@ -161,11 +161,13 @@ async fn accept(listener: Listener, entrance: Rc<Entrance>, worker: Rc<Worker>) 
     listener.run(&drain, serve).await;
 }
 
-/// Drops idle upstream connections that are of no more use, every second.
+/// Drops idle upstream connections that are of no more use, every second, and a configuration that
+/// is not live any more: a worker without requests would keep it, and its state, for ever.
 async fn tidy(worker: Rc<Worker>) {
     let mut ticks = tokio::time::interval(POOL_SWEEP);
     loop {
         ticks.tick().await;
+        worker.live();
         let (closed, idle) = {
             let mut pool = worker.pool.borrow_mut();
             (pool.sweep(), pool.len())

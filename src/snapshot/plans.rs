@@ -173,8 +173,16 @@ fn build(model: &Model, def: &PluginDef, plugin: &Plugin, sources: &Sources<'_>)
             .map(|it| it.meta.id.to_string())
             .unwrap_or_default(),
     };
+    let behind = route.and_then(|route| model.services.get(route.service?));
+    let services = match service.or(behind) {
+        Some(one) => std::slice::from_ref(one),
+        None if route.is_some() => &[],
+        None => &model.services,
+    };
     let build = Build {
         scope: &scope,
+        route,
+        services,
         identity: sources.identity,
         credentials: sources.credentials,
         keeps: sources.keeps,

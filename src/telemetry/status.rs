@@ -1,9 +1,12 @@
-//! Who can tell how the gateway is: the checks that `/health` and `/status` walk.
+//! Who can tell how the gateway is: the checks that `/health` and `/status` walk, and the details
+//! that `/status` shows beside them.
 //!
 //! Invariant: asking does not wait. A source tells what it knows already, and leaves by itself
 //! when its owner is gone.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use serde_json::Value;
 
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,17 +54,34 @@ pub struct Check {
     pub weight: Weight,
 }
 
-/// Adds checks; `false` when its owner is gone.
-type Source = Arc<dyn Fn(&mut Vec<Check>) -> bool + Send + Sync>;
+/// One thing among others of its kind, as `/status` shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detail {
+    /// What it is one of: the key of the list that it stands in, such as `breakers`.
+    pub kind: &'static str,
+    /// The id of the service that it is about.
+    pub service: Option<String>,
+    /// What there is to tell.
+    pub json: Value,
+}
 
-/// The sources of checks. Clones are the same list.
+/// Adds checks or details; `false` when its owner is gone.
+type Source<T> = Arc<dyn Fn(&mut Vec<T>) -> bool + Send + Sync>;
+
+/// The sources of checks and details. Clones are the same lists.
 #[derive(Clone, Default)]
-pub struct Checks(Arc<Mutex<Vec<Source>>>);
+pub struct Checks(Arc<Sources>);
+
+#[derive(Default)]
+struct Sources {
+    checks: Mutex<Vec<Source<Check>>>,
+    details: Mutex<Vec<Source<Detail>>>,
+}
 
 impl Checks {
     /// Asks `source` for as long as the process lives.
     pub fn register(&self, source: impl Fn(&mut Vec<Check>) + Send + Sync + 'static) {
-        self.sources().push(Arc::new(move |out| {
+        lock(&self.0.checks).push(Arc::new(move |out| {
             source(out);
             true
         }));
@@ -73,33 +93,58 @@ impl Checks {
         owner: Weak<T>,
         source: impl Fn(&T, &mut Vec<Check>) + Send + Sync + 'static,
     ) {
-        self.sources().push(Arc::new(move |out| {
-            let owner = owner.upgrade();
-            if let Some(owner) = &owner {
-                source(owner, out);
-            }
-            owner.is_some()
-        }));
+        lock(&self.0.checks).push(while_living(owner, source));
     }
 
-    /// Asks everybody. Sources run without the lock: one may well register another.
+    /// Asks `source` for details for as long as `owner` lives.
+    pub fn register_details<T: Send + Sync + 'static>(
+        &self,
+        owner: Weak<T>,
+        source: impl Fn(&T, &mut Vec<Detail>) + Send + Sync + 'static,
+    ) {
+        lock(&self.0.details).push(while_living(owner, source));
+    }
+
+    /// Asks everybody for checks.
     pub fn ask(&self) -> Verdict {
-        let sources = self.sources().clone();
-        let mut checks = Vec::new();
-        let gone: Vec<&Source> = sources
-            .iter()
-            .filter(|source| !source(&mut checks))
-            .collect();
-        if !gone.is_empty() {
-            self.sources()
-                .retain(|source| !gone.iter().any(|gone| Arc::ptr_eq(gone, source)));
-        }
-        Verdict::of(checks)
+        Verdict::of(ask_all(&self.0.checks))
     }
 
-    fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Asks everybody for details.
+    pub fn details(&self) -> Vec<Detail> {
+        ask_all(&self.0.details)
     }
+}
+
+fn while_living<T: Send + Sync + 'static, A: 'static>(
+    owner: Weak<T>,
+    source: impl Fn(&T, &mut Vec<A>) + Send + Sync + 'static,
+) -> Source<A> {
+    Arc::new(move |out| {
+        let owner = owner.upgrade();
+        if let Some(owner) = &owner {
+            source(owner, out);
+        }
+        owner.is_some()
+    })
+}
+
+/// Sources run without the lock: one may well register another.
+fn ask_all<A>(list: &Mutex<Vec<Source<A>>>) -> Vec<A> {
+    let sources = lock(list).clone();
+    let mut answers = Vec::new();
+    let gone: Vec<&Source<A>> = sources
+        .iter()
+        .filter(|source| !source(&mut answers))
+        .collect();
+    if !gone.is_empty() {
+        lock(list).retain(|source| !gone.iter().any(|gone| Arc::ptr_eq(gone, source)));
+    }
+    answers
+}
+
+fn lock<A>(list: &Mutex<A>) -> MutexGuard<'_, A> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All answers, and what they come to.
@@ -199,11 +244,20 @@ mod tests {
                 weight: Weight::Part,
             });
         });
+        checks.register_details(Arc::downgrade(&owner), |message, out| {
+            out.push(Detail {
+                kind: "stores",
+                service: None,
+                json: Value::from(*message),
+            });
+        });
+        assert_eq!(checks.details()[0].json, "redis away");
         let verdict = checks.ask();
         assert_eq!((verdict.status, verdict.is_spotless()), (Degraded, false));
         assert_eq!(verdict.checks[0].message, "redis away");
         drop(owner);
         assert_eq!(checks.ask(), Verdict::of(Vec::new()));
-        assert!(checks.sources().is_empty());
+        assert_eq!(checks.details(), []);
+        assert!(lock(&checks.0.checks).is_empty() && lock(&checks.0.details).is_empty());
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Invariant: called on a thread that runs a `tokio::runtime::LocalRuntime` (or a `LocalSet`).
 
+use std::cell::Cell;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::task::JoinHandle;
 
@@ -13,6 +15,20 @@ where
     F::Output: 'static,
 {
     tokio::task::spawn_local(future)
+}
+
+/// A number of this thread's own: from 0, in the order in which threads first ask. For counters
+/// that are split by thread; workers live as long as the process, so theirs stay small.
+pub fn thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    OWN.get().unwrap_or_else(|| {
+        let own = NEXT.fetch_add(1, Ordering::Relaxed);
+        OWN.set(Some(own));
+        own
+    })
 }
 
 /// A task that ends when this value is dropped.
@@ -50,6 +66,13 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+
+    #[test]
+    fn threads_have_numbers_of_their_own() {
+        let own = thread();
+        assert_eq!(thread(), own);
+        assert_ne!(std::thread::spawn(thread).join().unwrap(), own);
+    }
 
     #[tokio::test(flavor = "local")]
     async fn a_task_may_hold_thread_bound_values() {

@@ -10,6 +10,7 @@ mod support;
 
 mod bad_requests;
 mod bodies;
+mod breaker;
 mod capacity;
 mod check;
 mod consumers;

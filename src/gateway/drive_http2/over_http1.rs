@@ -11,7 +11,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::reply::FRAME;
 use super::stream::Stream;
-use crate::gateway::attempt::{self, Link, Sends, Times, Wait, poll_head};
+use crate::gateway::attempt::{self, Link, Patience, Sends, Times, Wait, poll_head};
 use crate::gateway::error::ProxyError;
 use crate::gateway::heads;
 use crate::gateway::live::{Live, Worker};
@@ -85,7 +85,6 @@ async fn round_trip(
     mut sink: Sink,
     times: Times,
 ) -> Result<Http1Answer, ProxyError> {
-    let deadline = stream.ex.head_deadline();
     let Stream {
         ex,
         upload,
@@ -96,7 +95,7 @@ async fn round_trip(
     ex.response.clear();
     let mut scan = 0;
     let mut refused = false;
-    let mut wait = None;
+    let mut patience = Patience::default();
     let head = poll_fn(|cx| {
         if !refused && !sink.is_done() {
             refused = poll_upload(cx, &mut sink, &mut link, upload)?;
@@ -109,15 +108,10 @@ async fn round_trip(
         } else {
             Wait::Upload(sink.waits)
         };
-        if std::mem::take(&mut sink.moved) || wait != Some(now) {
-            wait = Some(now);
-            let until = Instant::now() + now.patience(times, worker);
-            slot.set_at(deadline.map_or(until, |deadline| until.min(deadline)));
-        }
-        ready!(slot.poll_expired(cx));
-        let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        Poll::Ready(Err(match now.timed_out() {
-            _ if over => link.error(UpstreamErrorKind::Deadline, sink.written > 0),
+        let moved = std::mem::take(&mut sink.moved).then(Instant::now);
+        let longest = now.patience(times, worker);
+        let late = patience.poll(cx, slot, ex, (now, moved), longest);
+        Poll::Ready(Err(match ready!(late) {
             Ok(kind) => link.error(kind, sink.written > 0),
             Err(slow) => slow.into(),
         }))

@@ -39,7 +39,7 @@ impl Answer {
     fn poll_upload(&mut self, cx: &mut Context<'_>, upload: &Upload) -> Result<bool, ProxyError> {
         match self {
             Answer::Http1(answer) => answer.poll_upload(cx, upload),
-            Answer::Http2(_) => Ok(upload.take_moved()),
+            Answer::Http2(_) => Ok(upload.take_moved().is_some()),
         }
     }
 

@@ -389,7 +389,8 @@ impl Trip<'_> {
                 Poll::Pending => {}
             }
             let now = Wait::Download(sink.waits);
-            if std::mem::take(&mut sink.moved) | upload.take_moved() || wait != Some(now) {
+            if std::mem::take(&mut sink.moved) | upload.take_moved().is_some() || wait != Some(now)
+            {
                 wait = Some(now);
                 client.slot.set(now.patience(*times, worker));
             }

@@ -104,7 +104,7 @@ impl Messages {
 
 /// A gRPC server of its own thread: `/test.Echo/Unary` answers each message once it ended,
 /// `/test.Echo/Stream` three times, `/test.Echo/Both` at once; `/test.Echo/Fail` answers with
-/// trailers alone.
+/// trailers alone, `/test.Echo/Fail14` so with that status, `/test.Echo/Late14` behind a message.
 pub struct Server {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<http::request::Parts>>>,
@@ -187,13 +187,15 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, heads: Hea
 fn answer(path: &str, mut body: Incoming) -> Response<Fed> {
     let (feed, answer) = fed();
     let response = Response::builder().header("content-type", "application/grpc");
-    if path.ends_with("/Fail") {
+    if let Some((_, status)) = path.split_once("/Fail") {
         return response
-            .header("grpc-status", "5")
+            .header("grpc-status", if status.is_empty() { "5" } else { status })
             .header("grpc-message", "no such thing")
             .body(answer)
             .unwrap();
     }
+    let status = path.split_once("/Late").map_or("0", |(_, status)| status);
+    let status = status.parse().unwrap();
     let times = if path.ends_with("/Stream") { 3 } else { 1 };
     tokio::spawn(async move {
         let mut messages = Messages::default();
@@ -203,7 +205,7 @@ fn answer(path: &str, mut body: Incoming) -> Response<Fed> {
             }
         }
         let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", "0".parse().unwrap());
+        trailers.insert("grpc-status", status);
         trailers.insert("x-note", "at the end".parse().unwrap());
         let _ = feed.send(Frame::trailers(trailers));
     });
