@@ -14,7 +14,12 @@ mod form;
 mod jwt;
 mod key_auth;
 mod rate_limiting;
+mod redirect;
+mod request_size_limiting;
 mod request_termination;
+mod request_transformer;
+mod response_transformer;
+mod transform;
 
 use crate::config::Known;
 use crate::plugin::PluginDef;
@@ -25,7 +30,11 @@ pub static TABLE: &[&PluginDef] = &[
     &cors::PLUGIN,
     &jwt::PLUGIN,
     &key_auth::PLUGIN,
+    &request_size_limiting::PLUGIN,
     &rate_limiting::PLUGIN,
+    &request_transformer::PLUGIN,
+    &response_transformer::PLUGIN,
+    &redirect::PLUGIN,
     &request_termination::PLUGIN,
     &circuit_breaker::PLUGIN,
 ];

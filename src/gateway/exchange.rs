@@ -16,8 +16,8 @@ use super::error::ProxyError;
 use super::live::{Live, Worker};
 use super::rewrite::{self, Times, Upward};
 use crate::message::{
-    ConnInfo, Framing, Known, Latencies, Origin, Record, Reply, RequestBody, RequestHead,
-    ResponseHead, Try, Version,
+    BodyError, ConnInfo, Framing, Known, Latencies, Origin, Record, Reply, RequestBody,
+    RequestHead, ResponseHead, Try, Version,
 };
 use crate::plugin::{
     BodyCx, Choices, Facts, Outcome, OutcomeCx, Place, RequestCx, ResponseCx, Wishes,
@@ -315,8 +315,14 @@ impl Exchange {
         })
     }
 
-    /// The words for an error of the gateway's own.
-    pub fn error_reply(&self, error: ProxyError) -> Reply {
+    /// What an error of the gateway's own is answered with: a plugin that limits bodies has words
+    /// for those that are too long.
+    pub fn error_reply(&mut self, error: ProxyError) -> Reply {
+        if error == ProxyError::Body(BodyError::TooLarge)
+            && let Some(reply) = self.facts.oversize.take()
+        {
+            return *reply;
+        }
         let live = self.live.as_ref();
         let service = live.and_then(|live| self.service(&live.snapshot));
         match (error, service) {
@@ -384,8 +390,12 @@ impl Exchange {
             .unwrap_or(self.request.method())
     }
 
-    /// `Host` for an endpoint (Kong: preserve_host, else host_header, else the target's host).
+    /// `Host` for an endpoint (Kong: a plugin's, else preserve_host, else host_header, else the target's host).
     pub fn push_host(&self, out: &mut String, endpoint: &Endpoint) {
+        if let Some(host) = &self.facts.upstream_host {
+            out.push_str(host);
+            return;
+        }
         let Some(live) = &self.live else { return };
         let Some(route) = self.route.and_then(|ix| live.snapshot.route(ix)) else {
             return;
@@ -423,6 +433,26 @@ impl Exchange {
         if let Some(last) = self.tries.last_mut() {
             last.status = Some(self.response.status);
         }
+        if self.facts.upstream_method.is_some() {
+            self.fit_to_method();
+        }
+    }
+
+    /// The upstream answered another method than the client used: a client's `HEAD` gets no body,
+    /// and nobody waits for one that the upstream's `HEAD` announces.
+    fn fit_to_method(&mut self) {
+        if self.drops_body() {
+            // The body that comes is read by nobody, so the connection ends with it.
+            self.response.framing = Framing::None;
+            self.response.keep_alive = false;
+        } else if self.request.method() != "HEAD" && self.upstream_method() == "HEAD" {
+            self.response.headers.set("Content-Length", "0");
+        }
+    }
+
+    /// Whether the upstream sends a body that the client's method has no room for.
+    pub fn drops_body(&self) -> bool {
+        self.request.method() == "HEAD" && self.upstream_method() != "HEAD"
     }
 
     /// An attempt failed before a response head.

@@ -64,6 +64,10 @@ pub struct Facts {
     pub upstream_path: Option<String>,
     /// Method to send instead of the client's.
     pub upstream_method: Option<String>,
+    /// `Host` to send instead of the computed one.
+    pub upstream_host: Option<String>,
+    /// What the client is told when its body grows over the limit that a plugin set.
+    pub oversize: Option<Box<Reply>>,
     /// Time until the upstream's head, over all attempts, when a plugin set one.
     pub head_timeout: Option<Duration>,
     /// For log records.
@@ -90,6 +94,8 @@ impl Default for Facts {
             captures: Captures::default(),
             upstream_path: None,
             upstream_method: None,
+            upstream_host: None,
+            oversize: None,
             head_timeout: None,
             correlation_id: None,
             later: Later::default(),
@@ -108,6 +114,8 @@ impl Facts {
         self.captures = Captures::default();
         self.upstream_path = None;
         self.upstream_method = None;
+        self.upstream_host = None;
+        self.oversize = None;
         self.head_timeout = None;
         self.correlation_id = None;
         self.later.clear();
@@ -268,7 +276,13 @@ impl<'a> RequestCx<'a> {
         self.body.replace(body);
     }
 
-    /// Ends the body behind so many bytes while it streams: the client gets 413.
+    /// The length of the body, if it was read already.
+    pub fn read_length(&self) -> Option<usize> {
+        self.body.collected().map(<[u8]>::len)
+    }
+
+    /// Ends the body behind so many bytes while it streams: the client gets 413, or
+    /// [`Facts::oversize`].
     pub fn limit_body(&mut self, bytes: u64) {
         self.body.limit(bytes);
     }

@@ -28,7 +28,7 @@ pub struct Kit {
     service: Entity,
     /// The client connection of every request.
     pub conn: ConnInfo,
-    /// What the upstream answers: status, then a field a line.
+    /// What the upstream answers: status, then a field a line, an empty line, the body.
     pub upstream: String,
 }
 
@@ -38,7 +38,7 @@ pub struct Answer {
     pub status: u16,
     /// The head sent to the client.
     pub head: ResponseHead,
-    /// The body that a plugin answered with; empty when the upstream answered.
+    /// The body sent to the client.
     pub body: String,
     /// What the upstream received, if it was asked.
     pub sent: Option<Sent>,
@@ -237,8 +237,15 @@ impl Kit {
     ) -> Answer {
         let (mut head, origin, body) = match reply {
             Ok((reply, origin)) => (rendered(&reply), origin, reply.render("id")),
-            Err(()) => (upstream(&self.upstream), Origin::Upstream, "".into()),
+            Err(()) => {
+                let (head, body) = self
+                    .upstream
+                    .split_once("\n\n")
+                    .unwrap_or((&self.upstream, ""));
+                (upstream(head), Origin::Upstream, body.to_owned().into())
+            }
         };
+        let mut body = body.to_vec();
         let mut cx = ResponseCx::new(
             &mut head,
             request,
@@ -248,11 +255,24 @@ impl Kit {
             self.place(),
             origin,
         );
-        self.plan.run_response(&mut cx, choices);
+        let wishes = self.plan.run_response(&mut cx, choices);
+        if (1..=wishes.collect).contains(&body.len()) {
+            let mut cx = BodyCx {
+                body: &mut body,
+                response: &mut head,
+                facts: &mut facts,
+                place: self.place(),
+            };
+            let answered = now(self.plan.run_collected(&wishes, &mut cx, choices));
+            assert!(
+                answered.is_none(),
+                "a body that is answered is not modelled here"
+            );
+        }
         Answer {
             status: head.status,
             head,
-            body: String::from_utf8(body.to_vec()).unwrap(),
+            body: String::from_utf8(body).unwrap(),
             sent: None,
             facts,
         }

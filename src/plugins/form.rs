@@ -2,8 +2,8 @@
 //!
 //! Invariant: taking a field out leaves every other field as it was, byte for byte.
 
-mod json;
-mod multipart;
+pub(super) mod json;
+pub(super) mod multipart;
 
 use crate::message::{BodyError, Known, Reply, RequestHead, query};
 

@@ -318,6 +318,7 @@ impl Trip<'_> {
         let mut sink = Sink::new(out, Encoder::new(goes));
         sink.trailers = ex.request.te_trailers;
         let before = before.filter(|body| !body.is_empty()).map(Bytes::from);
+        let answer = answer.filter(|_| !ex.drops_body());
         let relayed = self.relay(ex, answer, &mut sink, before).await;
         if let Some((wishes, mut copy)) = self.copy.take().filter(|_| sink.is_done()) {
             ex.hand_copy(&wishes, &mut copy).await;

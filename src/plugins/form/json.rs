@@ -8,9 +8,12 @@ use serde::de::IgnoredAny;
 
 use super::Field;
 
-struct Member {
-    key: Range<usize>,
-    value: Range<usize>,
+/// One member.
+pub(in crate::plugins) struct Member {
+    /// Its key, quotes included.
+    pub(in crate::plugins) key: Range<usize>,
+    /// Its value.
+    pub(in crate::plugins) value: Range<usize>,
 }
 
 /// What the object says under a name; the last of equal members counts.
@@ -50,7 +53,7 @@ fn is_named(body: &[u8], member: &Member, name: &str) -> bool {
 
 /// The members of the object; `None` if the text is no JSON object. What is walked here is known to
 /// be well-formed, so that only strings and brackets matter.
-fn members(body: &[u8]) -> Option<Vec<Member>> {
+pub(in crate::plugins) fn members(body: &[u8]) -> Option<Vec<Member>> {
     serde_json::from_slice::<IgnoredAny>(body).ok()?;
     let mut at = skip_blanks(body, 0);
     if body.get(at) != Some(&b'{') {

@@ -7,17 +7,17 @@ use memchr::memmem;
 use super::parameter;
 
 /// One part.
-pub(super) struct Part {
+pub(in crate::plugins) struct Part {
     /// The name of its field.
-    pub(super) name: String,
+    pub(in crate::plugins) name: String,
     /// Its content.
-    pub(super) value: Range<usize>,
+    pub(in crate::plugins) value: Range<usize>,
     /// From its delimiter to the next one.
-    pub(super) whole: Range<usize>,
+    pub(in crate::plugins) whole: Range<usize>,
 }
 
 /// The parts that have a name; none where the body does not keep to its boundary.
-pub(super) fn parts(body: &[u8], boundary: &str) -> Vec<Part> {
+pub(in crate::plugins) fn parts(body: &[u8], boundary: &str) -> Vec<Part> {
     let delimiter = format!("--{boundary}");
     let starts = delimiters(body, delimiter.as_bytes());
     let spans = starts.windows(2).map(|pair| pair[0]..pair[1]);
@@ -27,7 +27,7 @@ pub(super) fn parts(body: &[u8], boundary: &str) -> Vec<Part> {
 }
 
 /// The body without the parts of that name.
-pub(super) fn without(body: &[u8], boundary: &str, name: &str) -> Vec<u8> {
+pub(in crate::plugins) fn without(body: &[u8], boundary: &str, name: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len());
     let mut from = 0;
     for part in parts(body, boundary)
