@@ -8,7 +8,7 @@ pub mod connect;
 pub mod error;
 pub mod pool;
 
-pub use balance::Balancer;
+pub use balance::{Balancer, Picked};
 pub use cluster::{Cluster, ClusterKey, Endpoint, EndpointSet, EndpointSpec, Resolution};
 pub use error::{UpstreamError, UpstreamErrorKind};
 pub use pool::{Pool, PoolKey, Reused};

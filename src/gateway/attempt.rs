@@ -74,13 +74,13 @@ impl Link {
         ProxyError::Upstream(UpstreamError { kind, reused, sent })
     }
 
-    /// Keeps the connection for another request.
-    pub fn checkin(self, worker: &Worker) {
+    /// Keeps the connection for another request; it is idle since `since`.
+    pub fn checkin(self, worker: &Worker, since: Instant) {
         let Target {
             key, server_name, ..
         } = self.target;
         let mut pool = worker.pool.borrow_mut();
-        pool.checkin(key, server_name.as_deref(), self.io, self.served + 1);
+        pool.checkin(key, server_name.as_deref(), self.io, self.served + 1, since);
     }
 }
 
@@ -103,7 +103,10 @@ pub async fn open(
 ) -> Result<Link, ProxyError> {
     if !fresh {
         let name = target.server_name.as_deref();
-        let found = worker.pool.borrow_mut().checkout(&target.key, name);
+        let found = worker
+            .pool
+            .borrow_mut()
+            .checkout(&target.key, name, target.at);
         if let Some(reused) = found {
             worker.metrics.upstream_reused.inc();
             return Ok(Link {
@@ -304,9 +307,9 @@ impl Patience {
     ) -> Poll<Result<UpstreamErrorKind, BodyError>> {
         const BODY: Wait = Wait::Upload(Waits::Source);
         if moved.is_some() || self.wait != Some(now) {
-            let at = Instant::now();
+            let at = moved.unwrap_or_else(Instant::now);
             if self.wait.replace(now) == Some(BODY) {
-                ex.restart_head_time(moved.unwrap_or(at));
+                ex.restart_head_time(at);
             }
             self.set(slot, at + longest, ex.head_deadline());
         }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::error::ProxyError;
@@ -16,6 +17,7 @@ use crate::http1::framing::Decoder;
 use crate::http1::parse;
 use crate::message::{BodyError, ConnInfo, Framing, RequestBody};
 use crate::tls::io::Io;
+use crate::util::clock;
 use crate::util::sweep::Slot;
 
 /// A client connection.
@@ -56,10 +58,14 @@ impl Client {
     /// Waits for the first byte of a request while holding no buffer: one is taken and given
     /// back inside each poll.
     pub async fn wait(&mut self, worker: &Worker, patience: Duration) -> Waited {
+        self.wait_from(worker, clock::now(), patience).await
+    }
+
+    async fn wait_from(&mut self, worker: &Worker, from: Instant, patience: Duration) -> Waited {
         if !self.carry.is_empty() {
             return Waited::Data;
         }
-        self.slot.set(patience);
+        self.slot.set_from(from, patience);
         worker.metrics.idle.inc();
         let waited = poll_fn(|cx| self.poll_first(cx, worker)).await;
         worker.metrics.idle.dec();
@@ -94,9 +100,9 @@ impl Client {
         }
     }
 
-    /// Waits a little for the next request, memory at hand.
-    pub async fn linger(&mut self, worker: &Worker) -> Waited {
-        self.wait(worker, LINGER).await
+    /// Waits a little for the next request, memory at hand, since the last one was over.
+    pub async fn linger(&mut self, worker: &Worker, from: Instant) -> Waited {
+        self.wait_from(worker, from, LINGER).await
     }
 
     /// Reads a request head into the exchange; what was read behind it is kept in `carry`.
@@ -111,7 +117,7 @@ impl Client {
         std::mem::swap(raw, &mut self.carry);
         let limits = &worker.policy.limits;
         let mut scan = 0;
-        self.slot.set(worker.policy.header_timeout);
+        let mut timed = false;
         poll_fn(|cx| {
             loop {
                 if let Some(end) = parse::request(&mut ex.request, &mut scan, limits)? {
@@ -120,6 +126,10 @@ impl Client {
                     raw.truncate(end);
                     ex.bytes_in = end as u64;
                     return Poll::Ready(Ok(true));
+                }
+                // Most heads come in one piece: only another one is worth a deadline.
+                if !std::mem::replace(&mut timed, true) {
+                    self.slot.set(worker.policy.header_timeout);
                 }
                 let raw = &mut ex.request.headers.raw;
                 raw.reserve(BUFFER / 2);

@@ -140,7 +140,7 @@ async fn busy(client: &mut Client, worker: &Rc<Worker>) -> Next {
             return next;
         }
         client.served = true;
-        match client.linger(worker).await {
+        match client.linger(worker, busy.ex.over()).await {
             Waited::Data => {}
             Waited::Nothing => return Next::Request,
             Waited::Closed => return Next::Abort,

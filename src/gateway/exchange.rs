@@ -25,7 +25,7 @@ use crate::plugin::{
 use crate::router::{Lookup, UpstreamPath};
 use crate::snapshot::{Route, Service, Snapshot};
 use crate::telemetry::Sample;
-use crate::upstream::{Endpoint, PoolKey, Resolution, UpstreamError};
+use crate::upstream::{Endpoint, Picked, PoolKey, Resolution, UpstreamError};
 use crate::util::clock;
 use crate::util::ids::RouteIx;
 
@@ -52,13 +52,14 @@ pub struct Exchange {
     origin: Origin,
     tries: Vec<Try>,
     upstream_uri: String,
-    endpoint: Option<Arc<Endpoint>>,
+    endpoint: Option<Picked>,
     outcome_due: bool,
     gated: Option<Instant>,
     /// When the client's body was waited for last.
     body_came: Option<Instant>,
     handed_over: Option<Instant>,
     head_in: Option<Instant>,
+    over: Option<Instant>,
     status: u16,
     running: bool,
 }
@@ -86,6 +87,7 @@ impl Default for Exchange {
             body_came: None,
             handed_over: None,
             head_in: None,
+            over: None,
             status: 0,
             running: false,
         }
@@ -100,7 +102,9 @@ pub struct Target {
     /// TLS server name; `None` for plain text.
     pub server_name: Option<Box<str>>,
     /// The endpoint.
-    pub endpoint: Arc<Endpoint>,
+    pub endpoint: Picked,
+    /// When it was chosen.
+    pub at: Instant,
 }
 
 impl Exchange {
@@ -115,8 +119,8 @@ impl Exchange {
         self.tries.clear();
         self.upstream_uri.clear();
         (self.bytes_in, self.bytes_out, self.body_out) = (0, 0, 0);
-        (self.gated, self.handed_over, self.head_in) = (None, None, None);
-        self.body_came = None;
+        (self.gated, self.handed_over, self.body_came) = (None, None, None);
+        (self.head_in, self.over) = (None, None);
         self.status = 0;
     }
 
@@ -289,13 +293,14 @@ impl Exchange {
             })
         });
         let endpoint = picked.ok_or(ProxyError::Internal)??;
+        let at = Instant::now();
         self.handed_over.get_or_insert(began);
         self.tries.push(Try {
             address: endpoint.address,
             failed: None,
             status: None,
-            started_ms: clock::unix_ms(),
-            balancer_ns: began.elapsed().as_nanos() as u64,
+            started_ms: self.facts.started_ms + millis(began - self.facts.started),
+            balancer_ns: (at - began).as_nanos() as u64,
         });
         endpoint.begin();
         self.endpoint = Some(endpoint.clone());
@@ -312,6 +317,7 @@ impl Exchange {
             },
             server_name,
             endpoint,
+            at,
         })
     }
 
@@ -348,7 +354,7 @@ impl Exchange {
         let live = self.live.as_ref()?;
         let service = self.service(&live.snapshot)?;
         let cluster = live.snapshot.clusters.get(service.cluster)?;
-        (cluster.endpoints().resolution == Resolution::Pending).then(|| cluster.clone())
+        cluster.is_pending().then(|| cluster.clone())
     }
 
     /// The request as the upstream is told it, all but the request line and `Host`.
@@ -407,19 +413,14 @@ impl Exchange {
         let Some(service) = live.snapshot.service_of(route) else {
             return;
         };
-        let prescribed = live.snapshot.host_header(service);
-        let host = prescribed.unwrap_or(&endpoint.host);
-        if prescribed.is_none() && host.contains(':') {
-            out.push('[');
-            out.push_str(host);
-            out.push(']');
-        } else {
-            out.push_str(host);
-        }
-        let port = endpoint.address.port();
         let usual = if service.tls.is_some() { 443 } else { 80 };
-        let has_port = rewrite::without_port(host) != host && prescribed.is_some();
-        if port != usual && !has_port {
+        let Some(host) = live.snapshot.host_header(service) else {
+            out.push_str(endpoint.authority(usual));
+            return;
+        };
+        out.push_str(host);
+        let port = endpoint.address.port();
+        if port != usual && rewrite::without_port(host) == host {
             let mut digits = rewrite::PortText::default();
             out.push(':');
             out.push_str(std::str::from_utf8(digits.write(port)).unwrap_or_default());
@@ -625,6 +626,7 @@ impl Exchange {
         if let Some(endpoint) = self.endpoint.take() {
             endpoint.end(false);
         }
+        self.over.get_or_insert_with(Instant::now);
         let Some(live) = self.live.take() else { return };
         let route = self.route.and_then(|ix| live.snapshot.route(ix));
         let plan = route.map_or(&live.snapshot.global, |route| &route.plan);
@@ -641,9 +643,19 @@ impl Exchange {
         }
     }
 
+    /// The answer is out: the moment counts as the end of the exchange.
+    pub fn set_over(&mut self) -> Instant {
+        *self.over.insert(Instant::now())
+    }
+
+    /// When the exchange was over, as far as it is.
+    pub fn over(&self) -> Instant {
+        self.over.unwrap_or_else(Instant::now)
+    }
+
     fn measure(&self, worker: &Worker, snapshot: &Snapshot, route: Option<&Route>) {
         let metrics = route.map_or(&snapshot.unrouted, |route| &route.metrics);
-        let total = self.facts.started.elapsed();
+        let total = self.over() - self.facts.started;
         let upstream = self
             .head_in
             .zip(self.handed_over)
@@ -686,10 +698,10 @@ impl Exchange {
             request_id: self.facts.request_id.as_str(),
             started_ms: self.facts.started_ms,
             latencies: Latencies {
-                request: millis(self.facts.started.elapsed()),
+                request: millis(self.over() - self.facts.started),
                 gateway: times.gateway_ms,
                 upstream: self.head_in.and(times.upstream_ms),
-                receive: self.head_in.map_or(0, |head| millis(head.elapsed())),
+                receive: self.head_in.map_or(0, |head| millis(self.over() - head)),
             },
             request_size: self.bytes_in,
             response_size: self.bytes_out,

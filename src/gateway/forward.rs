@@ -144,6 +144,8 @@ async fn round_trip(
     times: Times,
     link: &mut Link,
 ) -> Result<usize, ProxyError> {
+    // A kept connection was chosen a moment ago; making a new one may have taken longer.
+    let mut began = (link.served > 0).then_some(link.target.at);
     let Busy { ex, upload, .. } = busy;
     ex.response.clear();
     let mut scan = 0;
@@ -164,7 +166,8 @@ async fn round_trip(
         } else {
             Wait::Upload(upload.waits)
         };
-        let moved = std::mem::take(&mut upload.moved).then(Instant::now);
+        let now_or_then = || began.take().unwrap_or_else(Instant::now);
+        let moved = std::mem::take(&mut upload.moved).then(now_or_then);
         let longest = now.patience(times, worker);
         let late = patience.poll(cx, &client.slot, ex, (now, moved), longest);
         Poll::Ready(Err(match ready!(late) {
@@ -547,8 +550,9 @@ fn ended(
     upload.settle();
     match relayed {
         Relayed::Whole => {
+            let over = ex.set_over();
             if clean && reusable && down.came != Framing::Close {
-                link.checkin(worker);
+                link.checkin(worker, over);
             }
             if !upload.is_done() {
                 upload.move_rest(&mut client.carry);

@@ -233,6 +233,11 @@ impl Pump {
         source: &mut Io,
         sink: &mut Io,
     ) -> Poll<Result<(), PumpError>> {
+        // What is in hand is framed before anything is written, so that a head and the begin of
+        // its body leave in one call.
+        if self.direct.is_empty() {
+            self.decode()?;
+        }
         loop {
             ready!(self.poll_write(cx, sink))?;
             if self.finished {

@@ -219,10 +219,9 @@ impl Upward<'_> {
 
 /// `host` of `host:port`, brackets of IPv6 kept.
 pub fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
-        _ => host,
-    }
+    // A port is digits: what stands before them is looked at, and nothing else.
+    let name = host.trim_end_matches(|c: char| c.is_ascii_digit());
+    name.strip_suffix(':').unwrap_or(host)
 }
 
 trait LowerCow {
@@ -258,9 +257,36 @@ impl Default for AddressText {
 impl AddressText {
     fn write(&mut self, address: IpAddr) -> &[u8] {
         self.len = 0;
+        if let IpAddr::V4(address) = address {
+            self.write_v4(address.octets());
+            return &self.text[..self.len];
+        }
         // The longest address fits, so writing cannot fail.
         let _ = std::fmt::Write::write_fmt(self, format_args!("{address}"));
         &self.text[..self.len]
+    }
+}
+
+impl AddressText {
+    /// The usual case by hand: the general way costs ten times as much, twice a request.
+    fn write_v4(&mut self, octets: [u8; 4]) {
+        for (ix, octet) in octets.into_iter().enumerate() {
+            if ix > 0 {
+                self.push(b'.');
+            }
+            if octet >= 100 {
+                self.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                self.push(b'0' + octet / 10 % 10);
+            }
+            self.push(b'0' + octet % 10);
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.text[self.len] = byte;
+        self.len += 1;
     }
 }
 

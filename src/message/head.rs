@@ -163,7 +163,14 @@ impl RequestHead {
 
     /// The method.
     pub fn method(&self) -> &str {
-        self.text(self.method)
+        // The usual ones are compared, not checked for UTF-8: this is asked often.
+        match self.method.of(&self.headers.raw) {
+            b"GET" => "GET",
+            b"POST" => "POST",
+            b"PUT" => "PUT",
+            b"HEAD" => "HEAD",
+            other => std::str::from_utf8(other).unwrap_or_default(),
+        }
     }
 
     /// The request target as received.

@@ -7,6 +7,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::cluster::{Cluster, Endpoint, EndpointSet};
@@ -15,10 +17,26 @@ use super::cluster::{Cluster, Endpoint, EndpointSet};
 #[derive(Debug)]
 pub struct Balancer {
     cluster: Arc<Cluster>,
-    set: Arc<EndpointSet>,
+    set: Rc<Arc<EndpointSet>>,
     queue: BinaryHeap<Reverse<Turn>>,
     start: u32,
     aside: Vec<Reverse<Turn>>,
+}
+
+/// An endpoint that was picked. Holds on to the list that it stands in through a count of this
+/// worker's own: a count shared with other workers would be fought over at every request.
+#[derive(Clone, Debug)]
+pub struct Picked {
+    set: Rc<Arc<EndpointSet>>,
+    ix: usize,
+}
+
+impl Deref for Picked {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.set.endpoints[self.ix]
+    }
 }
 
 /// When an endpoint's turn comes: virtual time, then position.
@@ -35,7 +53,7 @@ impl Balancer {
     /// A balancer of that cluster; `start` says how many picks later than another worker's its
     /// order begins.
     pub fn new(cluster: Arc<Cluster>, start: u32) -> Balancer {
-        let set = cluster.endpoints();
+        let set = Rc::new(cluster.endpoints());
         let mut balancer = Balancer {
             cluster,
             set,
@@ -55,7 +73,7 @@ impl Balancer {
     /// The endpoints as this worker sees them now.
     pub fn endpoints(&mut self) -> &Arc<EndpointSet> {
         if let Some(newer) = self.cluster.newer(&self.set) {
-            self.set = newer;
+            self.set = Rc::new(newer);
             self.rebuild();
         }
         &self.set
@@ -63,7 +81,7 @@ impl Balancer {
 
     /// The next endpoint, one that `avoid` does not name if there is one; `None` when no
     /// endpoint has a weight.
-    pub fn pick(&mut self, avoid: impl Fn(&Endpoint) -> bool) -> Option<Arc<Endpoint>> {
+    pub fn pick(&mut self, avoid: impl Fn(&Endpoint) -> bool) -> Option<Picked> {
         self.endpoints();
         let first = *self.queue.peek()?;
         let mut chosen = None;
@@ -82,10 +100,12 @@ impl Balancer {
         if chosen.is_none() {
             self.queue.retain(|other| *other != first);
         }
-        let endpoint = self.endpoint(turn)?.clone();
-        let at = turn.at + UNIT / u64::from(endpoint.weight().max(1));
+        let at = turn.at + UNIT / u64::from(self.endpoint(turn)?.weight().max(1));
         self.queue.push(Reverse(Turn { at, ..turn }));
-        Some(endpoint)
+        Some(Picked {
+            set: self.set.clone(),
+            ix: turn.endpoint as usize,
+        })
     }
 
     fn endpoint(&self, turn: Turn) -> Option<&Arc<Endpoint>> {
@@ -148,7 +168,7 @@ mod tests {
     }
 
     fn picks(balancer: &mut Balancer, count: usize) -> Vec<u16> {
-        let port = |endpoint: Arc<Endpoint>| endpoint.address.port();
+        let port = |endpoint: Picked| endpoint.address.port();
         (0..count)
             .filter_map(|_| balancer.pick(|_| false).map(port))
             .collect()

@@ -44,6 +44,8 @@ pub struct Endpoint {
     pub host: String,
     /// The target as written, `host:port`: what admin views and metrics say.
     pub target: String,
+    /// Host and port as `Host` names them, IPv6 in brackets; and where the port begins.
+    authority: (String, usize),
     weight: AtomicU32,
     in_flight: AtomicU32,
     requests: AtomicU64,
@@ -53,14 +55,28 @@ pub struct Endpoint {
 impl Endpoint {
     /// A new endpoint without history.
     pub fn new(address: SocketAddr, host: String, target: String, weight: u32) -> Endpoint {
+        let mut authority = bracketed(&host);
+        let port_at = authority.len();
+        authority.push_str(&format!(":{}", address.port()));
         Endpoint {
             address,
             host,
             target,
+            authority: (authority, port_at),
             weight: weight.into(),
             in_flight: 0.into(),
             requests: 0.into(),
             failures: 0.into(),
+        }
+    }
+
+    /// Host and port as `Host` names them, without the port where it is the scheme's `usual` one.
+    pub fn authority(&self, usual: u16) -> &str {
+        let (text, port_at) = &self.authority;
+        if self.address.port() == usual {
+            &text[..*port_at]
+        } else {
+            text
         }
     }
 
@@ -96,6 +112,15 @@ impl Endpoint {
         if failed {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// A host as it stands before a port: IPv6 in brackets.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
     }
 }
 
@@ -171,6 +196,11 @@ impl Cluster {
         (!Arc::ptr_eq(&now, held)).then(|| arc_swap::Guard::into_inner(now))
     }
 
+    /// Whether nobody has answered yet where this leads.
+    pub fn is_pending(&self) -> bool {
+        self.set.load().resolution == Resolution::Pending
+    }
+
     /// Replaces the endpoints. Those whose address and name stay keep their history; only the
     /// source that owns this cluster calls it.
     pub fn set_endpoints(&self, specs: &[EndpointSpec], resolution: Resolution) {
@@ -196,7 +226,7 @@ impl Cluster {
     /// Waits until the first answer is in, whatever it is. Dropping it changes nothing.
     pub async fn resolved(&self) {
         let mut changed = self.changed.subscribe();
-        while self.set.load().resolution == Resolution::Pending {
+        while self.is_pending() {
             if changed.changed().await.is_err() {
                 return;
             }

@@ -61,9 +61,14 @@ impl Pool {
     }
 
     /// A living connection of that identity, the one used last. Dead ones on the way are dropped.
-    pub fn checkout(&mut self, key: &PoolKey, server_name: Option<&str>) -> Option<Reused> {
+    pub fn checkout(
+        &mut self,
+        key: &PoolKey,
+        server_name: Option<&str>,
+        now: Instant,
+    ) -> Option<Reused> {
         let stack = self.idle.get_mut(key)?;
-        let oldest = Instant::now().checked_sub(self.idle_timeout);
+        let oldest = now.checked_sub(self.idle_timeout);
         let mut cx = Context::from_waker(Waker::noop());
         let mut at = stack.len();
         while at > 0 {
@@ -85,7 +90,15 @@ impl Pool {
     }
 
     /// Keeps a connection that has ended a request cleanly and has nothing buffered.
-    pub fn checkin(&mut self, key: PoolKey, server_name: Option<&str>, io: Io, served: u32) {
+    /// It counts as idle since `since`.
+    pub fn checkin(
+        &mut self,
+        key: PoolKey,
+        server_name: Option<&str>,
+        io: Io,
+        served: u32,
+        since: Instant,
+    ) {
         if self.count >= self.max_idle || served >= MAX_SERVED {
             return;
         }
@@ -93,7 +106,7 @@ impl Pool {
         let idle = Idle {
             io,
             server_name,
-            since: Instant::now(),
+            since,
             served,
         };
         self.idle.entry(key).or_default().push(idle);

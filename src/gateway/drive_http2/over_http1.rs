@@ -218,7 +218,7 @@ impl Http1Answer {
         let clean = self.sink.is_done() && self.decoder.is_done() && self.buf.is_empty();
         worker.recycle(self.sink.out);
         if clean && self.keeps {
-            self.link.checkin(worker);
+            self.link.checkin(worker, Instant::now());
         }
     }
 }
