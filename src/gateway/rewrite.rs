@@ -141,10 +141,7 @@ impl Upward<'_> {
         self.write_forwarded(out);
         self.write_via(out);
         if self.policy.headers.request_id {
-            out.field(
-                "X-Kong-Request-Id",
-                &[self.facts.request_id.as_str().as_bytes()],
-            );
+            out.field("X-Kong-Request-Id", &[self.facts.request_id.as_bytes()]);
         }
     }
 
@@ -348,7 +345,7 @@ pub fn finish_response(ex: &mut Exchange, policy: &Policy, times: &Times) {
         append_via(headers, ex.upstream_version);
     }
     if switch.server && !headers.has(Known::Server) {
-        headers.append("Server", PRODUCT);
+        headers.append_own(Known::Server, "Server", &[PRODUCT.as_bytes()]);
     }
     append_latencies(headers, times, switch);
     if switch.upstream_status
@@ -358,7 +355,9 @@ pub fn finish_response(ex: &mut Exchange, policy: &Policy, times: &Times) {
         headers.set("X-Kong-Upstream-Status", text.write(status));
     }
     if switch.request_id {
-        headers.set("X-Kong-Request-Id", ex.facts.request_id.as_str());
+        headers.remove_known(Known::XKongRequestId);
+        let id = ex.facts.request_id.as_bytes();
+        headers.append_own(Known::XKongRequestId, "X-Kong-Request-Id", &[id]);
     }
 }
 
@@ -382,7 +381,7 @@ fn append_via(headers: &mut Headers, version: &'static str) {
             headers.remove_known(Known::Via);
             headers.append_parts("Via", &[&given, b", ", via[0], via[1], via[2]]);
         }
-        None => headers.append_parts("Via", &via),
+        None => headers.append_own(Known::Via, "Via", &via),
     }
 }
 
@@ -390,16 +389,24 @@ fn append_latencies(headers: &mut Headers, times: &Times, switch: HeaderSwitch) 
     let mut text = PortText::default();
     if !times.handed_over {
         if switch.response_latency {
-            headers.append("X-Kong-Response-Latency", text.write(times.gateway_ms));
+            headers.append_own(
+                Known::Other,
+                "X-Kong-Response-Latency",
+                &[text.write(times.gateway_ms)],
+            );
         }
         return;
     }
     if switch.upstream_latency
         && let Some(ms) = times.upstream_ms
     {
-        headers.append("X-Kong-Upstream-Latency", text.write(ms));
+        headers.append_own(Known::Other, "X-Kong-Upstream-Latency", &[text.write(ms)]);
     }
     if switch.proxy_latency {
-        headers.append("X-Kong-Proxy-Latency", text.write(times.gateway_ms));
+        headers.append_own(
+            Known::Other,
+            "X-Kong-Proxy-Latency",
+            &[text.write(times.gateway_ms)],
+        );
     }
 }

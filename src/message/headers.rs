@@ -7,6 +7,8 @@
 //!
 //! Invariant: no text in here holds CR, LF or NUL inside a name or value.
 
+use std::ops::Range;
+
 /// Fields that the gateway itself looks at, found without comparing text twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -438,6 +440,19 @@ impl Headers {
 
     /// [`Headers::append`] with the value given in pieces, to save the caller a buffer.
     pub fn append_parts(&mut self, name: &str, parts: &[&[u8]]) {
+        let value = self.append_line(Known::of(name.as_bytes()), name, parts);
+        blank_controls(&mut self.extra[value]);
+    }
+
+    /// A field of the gateway's own making, which needs no look at its value. `known` is what
+    /// [`Known::of`] says of the name.
+    pub fn append_own(&mut self, known: Known, name: &'static str, parts: &[&[u8]]) {
+        debug_assert_eq!(known, Known::of(name.as_bytes()));
+        self.append_line(known, name, parts);
+    }
+
+    /// Where the value stands in `extra`.
+    fn append_line(&mut self, known: Known, name: &str, parts: &[&[u8]]) -> Range<usize> {
         let start = self.extra.len();
         self.extra.extend_from_slice(name.as_bytes());
         self.extra.extend_from_slice(b": ");
@@ -445,10 +460,8 @@ impl Headers {
         for part in parts {
             self.extra.extend_from_slice(part);
         }
-        blank_controls(&mut self.extra[value..]);
         let value_len = self.extra.len() - value;
         self.extra.extend_from_slice(b"\r\n");
-        let known = Known::of(name.as_bytes());
         self.mask |= known.bit();
         self.lines.push(Line {
             start: start as u32,
@@ -459,6 +472,7 @@ impl Headers {
             known,
             home: Home::Extra,
         });
+        value..value + value_len
     }
 
     /// Removes every field of that name; whether there was one.
