@@ -17,17 +17,21 @@ use super::cluster::{Cluster, Endpoint, EndpointSet};
 #[derive(Debug)]
 pub struct Balancer {
     cluster: Arc<Cluster>,
-    set: Rc<Arc<EndpointSet>>,
+    held: Rc<Held>,
     queue: BinaryHeap<Reverse<Turn>>,
     start: u32,
     aside: Vec<Reverse<Turn>>,
 }
 
+/// This worker's hold on a list.
+#[derive(Debug)]
+struct Held(Arc<EndpointSet>);
+
 /// An endpoint that was picked. Holds on to the list that it stands in through a count of this
 /// worker's own: a count shared with other workers would be fought over at every request.
 #[derive(Clone, Debug)]
 pub struct Picked {
-    set: Rc<Arc<EndpointSet>>,
+    held: Rc<Held>,
     ix: usize,
 }
 
@@ -35,7 +39,7 @@ impl Deref for Picked {
     type Target = Endpoint;
 
     fn deref(&self) -> &Endpoint {
-        &self.set.endpoints[self.ix]
+        &self.held.0.endpoints[self.ix]
     }
 }
 
@@ -53,10 +57,10 @@ impl Balancer {
     /// A balancer of that cluster; `start` says how many picks later than another worker's its
     /// order begins.
     pub fn new(cluster: Arc<Cluster>, start: u32) -> Balancer {
-        let set = Rc::new(cluster.endpoints());
+        let held = Rc::new(Held(cluster.endpoints()));
         let mut balancer = Balancer {
             cluster,
-            set,
+            held,
             queue: BinaryHeap::new(),
             start,
             aside: Vec::new(),
@@ -72,11 +76,11 @@ impl Balancer {
 
     /// The endpoints as this worker sees them now.
     pub fn endpoints(&mut self) -> &Arc<EndpointSet> {
-        if let Some(newer) = self.cluster.newer(&self.set) {
-            self.set = Rc::new(newer);
+        if let Some(newer) = self.cluster.newer(&self.held.0) {
+            self.held = Rc::new(Held(newer));
             self.rebuild();
         }
-        &self.set
+        &self.held.0
     }
 
     /// The next endpoint, one that `avoid` does not name if there is one; `None` when no
@@ -103,20 +107,20 @@ impl Balancer {
         let at = turn.at + UNIT / u64::from(self.endpoint(turn)?.weight().max(1));
         self.queue.push(Reverse(Turn { at, ..turn }));
         Some(Picked {
-            set: self.set.clone(),
+            held: self.held.clone(),
             ix: turn.endpoint as usize,
         })
     }
 
     fn endpoint(&self, turn: Turn) -> Option<&Arc<Endpoint>> {
-        self.set.endpoints.get(turn.endpoint as usize)
+        self.held.0.endpoints.get(turn.endpoint as usize)
     }
 
     /// Queues every endpoint with a weight. First turns lie half a step in, so that heavy ones
     /// come before light ones and equal ones in order.
     fn rebuild(&mut self) {
         self.queue.clear();
-        for (ix, endpoint) in self.set.endpoints.iter().enumerate() {
+        for (ix, endpoint) in self.held.0.endpoints.iter().enumerate() {
             let weight = u64::from(endpoint.weight());
             if let Some(step) = UNIT.checked_div(weight) {
                 let at = step / 2;
