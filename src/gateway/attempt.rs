@@ -14,7 +14,7 @@ use super::exchange::{Exchange, Target};
 use super::heads;
 use super::live::{BUFFER, Live, Worker};
 use super::pump::Waits;
-use super::rewrite::Lines;
+use super::rewrite::{Lines, clean_response};
 use crate::http1::{parse, write};
 use crate::message::{BodyError, ConnInfo, Framing};
 use crate::plugin::Outcome;
@@ -213,13 +213,14 @@ pub fn request_head(
     });
 }
 
-/// Reads the head of the final answer; interim ones (1xx) are dropped, as HTTP allows a proxy that
-/// asked for none. Its length in `response.headers.raw`.
+/// Reads the head of the final answer. Interim ones (1xx) are kept for a client that may be sent
+/// them, else dropped. Its length in `response.headers.raw`.
 pub fn poll_head(
     cx: &mut Context<'_>,
     ex: &mut Exchange,
     up: &mut Io,
     scan: &mut usize,
+    interim: Interim,
 ) -> Poll<Result<usize, UpstreamErrorKind>> {
     loop {
         let raw = &mut ex.response.headers.raw;
@@ -243,6 +244,9 @@ pub fn poll_head(
                     return Poll::Ready(Ok(end));
                 }
                 Ok(Some(end)) => {
+                    if interim == Interim::PassOn {
+                        keep_interim(ex);
+                    }
                     ex.response.headers.raw.drain(..end);
                     if ex.response.headers.raw.is_empty() {
                         break;
@@ -252,6 +256,33 @@ pub fn poll_head(
             }
         }
     }
+}
+
+/// What becomes of interim answers (RFC 9110 §15.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interim {
+    /// The client is sent them.
+    PassOn,
+    /// It cannot be: its version has none, or hyper cannot send them.
+    Drop,
+}
+
+/// Interim heads kept for a client that takes none, in bytes. More are dropped.
+const INTERIM: usize = 64 * 1024;
+
+fn keep_interim(ex: &mut Exchange) {
+    let Exchange {
+        response, interim, ..
+    } = ex;
+    // 100 answers an expectation, and that is answered here.
+    if response.status == 100 || interim.len() > INTERIM {
+        return;
+    }
+    clean_response(response, false, false);
+    let reason = response.reason.of(&response.headers.raw);
+    write::status_line(interim, response.status, reason);
+    response.headers.write(interim);
+    interim.extend_from_slice(b"\r\n");
 }
 
 /// Whom an exchange waits for, and so how long, and who is to blame when it is over.

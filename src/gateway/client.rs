@@ -2,7 +2,7 @@
 //! its one deadline.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -149,17 +149,20 @@ impl Client {
     /// Whether the client is gone, while it has nothing to send. A next request that comes early
     /// is kept, up to one buffer.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>, worker: &Worker) -> bool {
-        while self.carry.len() < BUFFER {
-            if self.carry.capacity() == 0 {
-                self.carry = worker.buffer();
-            }
-            match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.carry) {
-                Poll::Ready(Ok(count)) if count > 0 => {}
-                Poll::Ready(_) => return true,
-                Poll::Pending => return false,
+        poll_gone(&mut self.io, &mut self.carry, cx, worker)
+    }
+
+    /// Sends bytes in the midst of an exchange; those that have left are taken from the front.
+    /// Ready once all have, out of TLS too.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<bool> {
+        while !bytes.is_empty() {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, bytes)) {
+                Ok(count) if count > 0 => drop(bytes.drain(..count)),
+                _ => return Poll::Ready(false),
             }
         }
-        false
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        flushed.map(|flushed| flushed.is_ok())
     }
 
     /// Sends bytes; `false` if the client does not take them in time.
@@ -242,6 +245,39 @@ impl Client {
         })
         .await;
     }
+}
+
+/// [`Client::poll_gone`] on the parts of a client.
+fn poll_gone(io: &mut Io, carry: &mut Vec<u8>, cx: &mut Context<'_>, worker: &Worker) -> bool {
+    while carry.len() < BUFFER {
+        if carry.capacity() == 0 {
+            *carry = worker.buffer();
+        }
+        match poll_read_buf(Pin::new(&mut *io), cx, carry) {
+            Poll::Ready(Ok(count)) if count > 0 => {}
+            Poll::Ready(_) => return true,
+            Poll::Pending => return false,
+        }
+    }
+    false
+}
+
+/// Waits for something that the client has no part in, unless it leaves meanwhile. What it sends
+/// is kept in `carry`, up to one buffer.
+pub async fn unless_gone<T>(
+    io: &mut Io,
+    carry: &mut Vec<u8>,
+    worker: &Worker,
+    waiting: impl Future<Output = Result<T, ProxyError>>,
+) -> Result<T, ProxyError> {
+    let mut waiting = pin!(waiting);
+    poll_fn(|cx| match waiting.as_mut().poll(cx) {
+        Poll::Pending if poll_gone(io, carry, cx, worker) => {
+            Poll::Ready(Err(ProxyError::ClientGone))
+        }
+        polled => polled,
+    })
+    .await
 }
 
 /// What is known of a request's body before it goes up.

@@ -337,6 +337,7 @@ const LENGTH: Mask = Mask::of(&[Known::ContentLength]);
 /// Writes a response head. `framing` is what announces the body; `None` leaves the upstream's own
 /// `Content-Length` in place (HEAD, 304).
 pub fn write_head(ex: &mut Exchange, out: &mut Vec<u8>, framing: Option<Framing>, keep: bool) {
+    out.append(&mut ex.interim);
     let response = &ex.response;
     let reason = response.reason.of(&response.headers.raw);
     write::status_line(out, response.status, reason);

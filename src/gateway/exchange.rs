@@ -43,6 +43,9 @@ pub struct Exchange {
     pub bytes_out: u64,
     /// Bytes of the response body among them.
     pub body_out: u64,
+    /// Interim heads (1xx) that the client has not been sent yet: whatever is written to it next
+    /// begins with them.
+    pub interim: Vec<u8>,
     /// Protocol version of the upstream's answer, as `Via` writes it.
     pub upstream_version: &'static str,
     choices: Choices,
@@ -73,6 +76,7 @@ impl Default for Exchange {
             bytes_in: 0,
             bytes_out: 0,
             body_out: 0,
+            interim: Vec::new(),
             upstream_version: "1.1",
             choices: Choices::default(),
             live: None,
@@ -122,11 +126,13 @@ impl Exchange {
         (self.gated, self.handed_over, self.body_came) = (None, None, None);
         (self.head_in, self.over) = (None, None);
         self.status = 0;
+        self.interim.clear();
     }
 
     /// Gives back memory that only an unusual request needed.
     pub fn shrink(&mut self) {
         self.clear();
+        self.interim = Vec::new();
         self.request.headers.shrink();
         self.response.headers.shrink();
     }

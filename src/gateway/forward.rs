@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use super::attempt::{self, KEEP, Link, Patience, Sends, Times, Wait, poll_head};
-use super::client::{CONTINUE, Client, Inbound};
+use super::attempt::{self, Interim, KEEP, Link, Patience, Sends, Times, Wait, poll_head};
+use super::client::{CONTINUE, Client, Inbound, unless_gone};
 use super::drive_http1::{Busy, Next, answer_with, fail, write_head};
 use super::error::ProxyError;
 use super::exchange::{Exchange, Target, whole_framing};
@@ -99,12 +99,11 @@ async fn attempts(
     times: Times,
     sends: Sends,
 ) -> Result<(Link, usize), ProxyError> {
-    attempt::resolved(&busy.ex, &client.slot, times).await;
+    resolved(client, busy, worker, times).await?;
     let mut fresh = false;
     loop {
         let target = busy.ex.attempt()?;
-        let opening = attempt::open(&busy.ex, &client.slot, worker, live, times, target, fresh);
-        let error = match opening.await {
+        let error = match open(client, busy, worker, live, times, target, fresh).await {
             Ok(mut link) => {
                 start_upload(busy, worker, &client.conn, &link.target, sends);
                 match round_trip(client, busy, worker, times, &mut link).await {
@@ -117,6 +116,49 @@ async fn attempts(
         let replayable = busy.upload.kept().is_some();
         attempt::again(&mut busy.ex, error, replayable, &mut fresh)?;
     }
+}
+
+/// [`attempt::resolved`], unless the client leaves.
+async fn resolved(
+    client: &mut Client,
+    busy: &Busy<'_>,
+    worker: &Worker,
+    times: Times,
+) -> Result<(), ProxyError> {
+    if busy.ex.pending_cluster().is_none() {
+        return Ok(());
+    }
+    let Client {
+        io, carry, slot, ..
+    } = client;
+    let waiting = async {
+        attempt::resolved(&busy.ex, slot, times).await;
+        Ok(())
+    };
+    unless_gone(io, carry, worker, waiting).await
+}
+
+/// [`attempt::open`], unless the client leaves.
+async fn open(
+    client: &mut Client,
+    busy: &mut Busy<'_>,
+    worker: &Rc<Worker>,
+    live: &Live,
+    times: Times,
+    target: Target,
+    fresh: bool,
+) -> Result<Link, ProxyError> {
+    let Client {
+        io, carry, slot, ..
+    } = &mut *client;
+    let opening = attempt::open(&busy.ex, slot, worker, live, times, target, fresh);
+    let opened = unless_gone(io, carry, worker, opening).await;
+    // What came meanwhile of a body that is not read to its end belongs to that.
+    if !busy.upload.is_read() {
+        busy.upload.feed(&client.carry);
+        client.carry.clear();
+    }
+    opened
 }
 
 /// Writes the request head into the upload, and what is kept of the body behind it.
@@ -148,15 +190,26 @@ async fn round_trip(
     let mut began = (link.served > 0).then_some(link.target.at);
     let Busy { ex, upload, .. } = busy;
     ex.response.clear();
+    let interim = match ex.request.version {
+        Version::Http11 => Interim::PassOn,
+        _ => Interim::Drop,
+    };
     let mut scan = 0;
     let mut refused = false;
+    let mut unflushed = false;
     let mut patience = Patience::default();
     poll_fn(|cx| {
         if !refused && !upload.is_done() {
             refused = poll_upload(cx, client, upload, &mut link.io)?;
         }
-        if let Poll::Ready(read) = poll_head(cx, ex, &mut link.io, &mut scan) {
+        if let Poll::Ready(read) = poll_head(cx, ex, &mut link.io, &mut scan, interim) {
             return Poll::Ready(read.map_err(|kind| link.error(kind, upload.written > 0)));
+        }
+        if unflushed || !ex.interim.is_empty() {
+            match client.poll_send(cx, &mut ex.interim) {
+                Poll::Ready(false) => return Poll::Ready(Err(ProxyError::ClientGone)),
+                sent => unflushed = sent.is_pending(),
+            }
         }
         if upload.is_done() && client.poll_gone(cx, worker) {
             return Poll::Ready(Err(ProxyError::ClientGone));

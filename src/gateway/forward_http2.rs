@@ -98,7 +98,7 @@ impl Way<'_> {
         let mut fresh = false;
         loop {
             let target = self.ex.attempt()?;
-            let error = match self.lease(&target).await {
+            let error = match self.lease_while(&target, &mut feed).await {
                 Ok(lease) => {
                     let trip = self.round_trip(lease, &target, upload, sends, &mut feed);
                     match trip.await {
@@ -110,6 +110,23 @@ impl Way<'_> {
             };
             attempt::again(self.ex, error, upload.is_replayable(), &mut fresh)?;
         }
+    }
+
+    /// [`Way::lease`], unless `feed` finds that the client has left.
+    async fn lease_while(
+        &self,
+        target: &Target,
+        feed: &mut impl FnMut(&mut Context<'_>) -> Result<(), ProxyError>,
+    ) -> Result<Lease<Handle>, ProxyError> {
+        let mut leasing = pin!(self.lease(target));
+        poll_fn(|cx| match leasing.as_mut().poll(cx) {
+            Poll::Pending => match feed(cx) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            },
+            leased => leased,
+        })
+        .await
     }
 
     async fn lease(&self, target: &Target) -> Result<Lease<Handle>, ProxyError> {

@@ -68,6 +68,7 @@ fn start(client: &mut Client, busy: &mut Busy<'_>, head: usize) {
     client.carry.clear();
     download.start(Framing::Close, Encoder::Close);
     let out = &mut download.out;
+    out.append(&mut ex.interim);
     let reason = ex.response.reason.of(&ex.response.headers.raw);
     write::status_line(out, 101, reason);
     ex.response.headers.write(out);

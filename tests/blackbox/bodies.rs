@@ -288,15 +288,134 @@ fn an_answer_that_ends_with_its_connection_is_whole() {
     assert!(response.complete);
 }
 
+/// An upstream that gives hints, and answers when it is told to.
+fn hinting() -> (Upstream, mpsc::Sender<()>) {
+    let (go, wait) = mpsc::channel();
+    let wait = Mutex::new(wait);
+    let upstream = Upstream::raw(move |mut serving| {
+        while serving.request().is_some() {
+            serving.write("HTTP/1.1 100 Continue\r\n\r\n");
+            serving.write(
+                "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n\
+                 HTTP/1.1 102 Processing\r\n\r\n",
+            );
+            let _ = wait.lock().unwrap().recv();
+            serving.reply(200, &[], b"final");
+        }
+    });
+    (upstream, go)
+}
+
 #[test]
-fn interim_answers_are_passed_on_or_left_out() {
+fn interim_answers_are_passed_on_at_once() {
+    let (upstream, go) = hinting();
+    let config = "
+services: [{url: 'http://<up>', routes: [{paths: ['/']}]}]
+plugins: [{name: correlation-id, config: {echo_downstream: true}}]";
+    let setup = gateway(config).fill("up", &upstream);
+    let gateway = setup.listen("127.0.0.1:0, 127.0.0.1:0 tls").start();
+    let tls = crate::support::x509::credulous(&["http/1.1"]);
+    for mut conn in [gateway.connect(), Conn::tls(gateway.nth(1), "a.test", tls)] {
+        // A second round on the same connections.
+        for _ in 0..2 {
+            conn.send(Request::get("/").bytes());
+            let hints = conn.head();
+            assert_eq!((hints.status, hints.headers.len()), (103, 1), "{hints:?}");
+            assert_eq!(hints.header("link"), Some("</a>"));
+            assert_eq!(conn.head().status, 102);
+            go.send(()).unwrap();
+            let response = conn.response("GET");
+            assert_eq!((response.status, response.text().as_str()), (200, "final"));
+            assert_eq!(response.header("link"), None);
+            assert!(response.header("kong-request-id").is_some());
+        }
+    }
+}
+
+#[test]
+fn interim_answers_come_before_the_final_one_in_one_piece_too() {
     let upstream = Upstream::raw(|mut serving| {
-        serving.request();
-        serving.write("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
-        serving.reply(200, &[], b"final");
+        while serving.request().is_some() {
+            serving.write(
+                "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+                 HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfinal",
+            );
+        }
     });
     let gateway = proxy(&upstream);
-    assert_eq!(gateway.get("/").text(), "final");
+    let mut conn = gateway.connect();
+    for _ in 0..3 {
+        conn.send(Request::get("/").bytes());
+        assert_eq!(conn.head().status, 103);
+        assert_eq!(conn.response("GET").text(), "final");
+    }
+}
+
+#[test]
+fn a_hint_and_then_no_answer_is_a_502() {
+    let upstream = Upstream::raw(|mut serving| {
+        serving.request();
+        serving.write("HTTP/1.1 103 Early Hints\r\n\r\n");
+    });
+    let config = "services: [{url: 'http://<up>', retries: 0, routes: [{paths: ['/']}]}]";
+    let gateway = gateway(config).fill("up", &upstream).start();
+    let mut conn = gateway.connect();
+    conn.send(Request::get("/").bytes());
+    assert_eq!(conn.head().status, 103);
+    assert_eq!(conn.response("GET").status, 502);
+}
+
+#[tokio::test]
+async fn who_cannot_be_sent_interim_answers_gets_the_final_one() {
+    use crate::support::h2::{Whole, connect, request, whole};
+    let (upstream, go) = hinting();
+    let gateway = proxy(&upstream);
+    go.send(()).unwrap();
+    let mut conn = gateway.connect();
+    conn.send("GET / HTTP/1.0\r\nHost: h\r\n\r\n");
+    let head = conn.head();
+    assert_eq!(head.status, 200);
+    go.send(()).unwrap();
+    let mut client = connect::<Whole>(gateway.proxy()).await;
+    let mut asked = request("POST", "/", "abc");
+    // hyper cannot answer this either: the body comes when the client is tired of waiting.
+    let expect = "100-continue".parse().unwrap();
+    asked.headers_mut().insert("expect", expect);
+    let (head, body) = whole(client.send_request(asked).await.unwrap()).await;
+    assert_eq!((head.status.as_u16(), &body[..]), (200, &b"final"[..]));
+    let seen = upstream.last();
+    assert_eq!((seen.header("expect"), &seen.body[..]), (None, &b"abc"[..]));
+}
+
+#[test]
+fn a_body_that_comes_while_the_gateway_connects_is_whole() {
+    let authority = crate::support::x509::Authority::new();
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let tls = authority.issue(&["localhost"]).server(&[]);
+    // The handshake waits for a word.
+    let upstream = Upstream::raw_tls(tls, move |mut serving| {
+        let _ = wait.lock().unwrap().recv();
+        while let Some(request) = serving.request() {
+            serving.reply(200, &[], &request.body);
+        }
+    });
+    let config = "services: [{url: 'https://<up>', routes: [{paths: ['/']}]}]";
+    let gateway = gateway(config).fill("up", &upstream).start();
+    let body = long(40_000);
+    let all = [Request::post("/", body.clone()), Request::post("/", "next")];
+    let bytes: Vec<u8> = all.iter().flat_map(Request::bytes).collect();
+    let mut conn = gateway.connect();
+    // Cut in the head, in the body, and in the next head.
+    for part in [0..10, 10..10_000, 10_000..40_090, 40_090..bytes.len()] {
+        conn.send(&bytes[part.clone()]);
+        if part.start == 10 {
+            upstream.wait("the connection", |seen| seen.connections == 1);
+        }
+    }
+    go.send(()).unwrap();
+    assert!(conn.response("POST").body == body);
+    assert_eq!(conn.response("POST").text(), "next");
 }
 
 #[test]

@@ -209,6 +209,37 @@ fn a_client_that_leaves_cancels_its_request() {
 }
 
 #[test]
+fn a_client_that_leaves_while_the_gateway_connects_is_noticed() {
+    // The TCP connection stands, and nobody begins the handshake.
+    let upstream = Upstream::raw(|mut serving| serving.left());
+    let config = "
+services:
+- {url: 'https://<up>', routes: [{paths: [/one]}]}
+- {url: 'https://<up>', http2: true, routes: [{paths: [/two]}]}";
+    let setup = gateway(config).fill("up", &upstream);
+    let gateway = setup.flag("--access-log", "stdout").start();
+    let begun = "POST /one HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc";
+    for (n, request) in [
+        Request::get("/one").bytes(),
+        begun.into(),
+        Request::post("/one", "abc").bytes(),
+        Request::get("/two").bytes(),
+        Request::post("/two", "abc").bytes(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut conn = gateway.connect();
+        conn.send(request);
+        upstream.wait("the connection", |seen| seen.connections == n + 1);
+        drop(conn);
+        upstream.wait("its end", |seen| seen.ended == n + 1);
+        let logged = gateway.out.several(n + 1, |line| line.contains(" 499 "));
+        assert_eq!(logged.len(), n + 1);
+    }
+}
+
+#[test]
 fn a_client_that_leaves_in_its_body_cancels_the_request() {
     let upstream = Upstream::raw(|mut serving| {
         serving.request();

@@ -11,7 +11,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::reply::FRAME;
 use super::stream::Stream;
-use crate::gateway::attempt::{self, Link, Patience, Sends, Times, Wait, poll_head};
+use crate::gateway::attempt::{self, Interim, Link, Patience, Sends, Times, Wait, poll_head};
 use crate::gateway::error::ProxyError;
 use crate::gateway::heads;
 use crate::gateway::live::{Live, Worker};
@@ -100,7 +100,7 @@ async fn round_trip(
         if !refused && !sink.is_done() {
             refused = poll_upload(cx, &mut sink, &mut link, upload)?;
         }
-        if let Poll::Ready(read) = poll_head(cx, ex, &mut link.io, &mut scan) {
+        if let Poll::Ready(read) = poll_head(cx, ex, &mut link.io, &mut scan, Interim::Drop) {
             return Poll::Ready(read.map_err(|kind| link.error(kind, sink.written > 0)));
         }
         let now = if refused || sink.is_done() {
