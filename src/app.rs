@@ -23,7 +23,7 @@ use self::admin::Posted;
 use self::listen::Listening;
 use crate::admin::{Admin, ListenerInfo, Parts};
 use crate::config::Report;
-use crate::config::settings::{self, AccessLog, Layer, Merged, SettingError, Settings};
+use crate::config::settings::{self, Accept, AccessLog, Layer, Merged, SettingError, Settings};
 use crate::control::dns::system::System;
 use crate::control::dns::{Elsewhere, Lookup};
 use crate::control::supervisor::warn_of;
@@ -207,6 +207,7 @@ impl Gateway {
         let workers = worker::start(worker::Setup {
             workers: count,
             ports: listening.ports,
+            balance: settings.accept == Accept::Balance,
             policy: policy::policy(&settings),
             cell: cell.clone(),
             drain: drain.clone(),

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use crate::admin::ListenerInfo;
-use crate::config::settings::{Listener, Settings};
+use crate::config::settings::{Accept, Listener, Settings};
 use crate::server::bind::{self, BindError, Bound, DEFAULT_BACKLOG};
 use crate::server::worker::Port;
 use crate::snapshot::cell::SnapshotCell;
@@ -47,8 +47,12 @@ impl Listening {
             sides: Vec::new(),
             infos: Vec::new(),
         };
+        let sockets = match settings.accept {
+            Accept::Reuseport => workers,
+            Accept::Balance => 1,
+        };
         for listener in &settings.proxy_listen {
-            let bound = socket(listener, workers)?;
+            let bound = socket(listener, sockets)?;
             listening.tell("proxy", listener, &bound);
             listening.ports.push(Port {
                 address: bound.address,

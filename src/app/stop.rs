@@ -3,7 +3,7 @@
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::config::settings::Settings;
@@ -35,11 +35,9 @@ async fn in_order(drain: &Drain, settings: &Settings) {
     emptied(drain, deadline).await;
 }
 
-/// Waits for the last connection. Those that wait in the accept queues are not counted before a
-/// worker has taken them, hence the first moment.
+/// Waits for the last connection, those included that wait in an accept queue: each listener counts
+/// until it has emptied its own.
 async fn emptied(drain: &Drain, deadline: Instant) {
-    const MOMENT: Duration = Duration::from_millis(50);
-    sleep_until(deadline.min(clock::now() + MOMENT)).await;
     let left = drain.emptied(deadline).await;
     match left {
         0 => info!("drained"),

@@ -19,7 +19,8 @@ use super::report::{Report, did_you_mean};
 use super::schema::{Fields, Record};
 pub use table::{SECTION, SETTINGS, Setting};
 pub use values::{
-    AccessLog, AccessLogFormat, Listener, LogFormat, LogLevel, ResponseHeaders, RouterFlavor,
+    Accept, AccessLog, AccessLogFormat, Listener, LogFormat, LogLevel, ResponseHeaders,
+    RouterFlavor,
 };
 
 /// The settings in force.
@@ -43,6 +44,8 @@ pub struct Settings {
     pub ssl_cert_key: Vec<PathBuf>,
     /// Data-plane threads; `None` is one a core.
     pub workers: Option<usize>,
+    /// Who accepts connections.
+    pub accept: Accept,
     /// Address of Consul's HTTP API.
     pub consul_http_addr: Option<String>,
     /// ACL token for Consul.

@@ -29,15 +29,28 @@ pub struct Entrance {
 /// How many connections were taken.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 
-/// Serves one client connection to its end.
-pub async fn serve(accepted: Accepted, entrance: Rc<Entrance>, worker: Rc<Worker>) {
+/// Serves one client connection to its end. The drain counts it from the moment of the call, not
+/// only from the first poll.
+pub fn serve(
+    accepted: Accepted,
+    entrance: Rc<Entrance>,
+    worker: Rc<Worker>,
+) -> impl Future<Output = ()> {
+    let token = worker.drain.token();
+    async move {
+        run(accepted, entrance, worker).await;
+        drop(token);
+    }
+}
+
+async fn run(accepted: Accepted, entrance: Rc<Entrance>, worker: Rc<Worker>) {
     let Accepted {
         socket,
         peer,
         place,
+        load,
     } = accepted;
-    let _place = place;
-    let _token = worker.drain.token();
+    let _held = (place, load);
     let metrics = worker.metrics.clone();
     metrics.accepted.inc();
     metrics.active.inc();

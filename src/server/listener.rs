@@ -1,4 +1,4 @@
-//! Accepting connections on one worker.
+//! Accepting connections on one worker: its own, or in [`super::balance`] those of all.
 //!
 //! Invariant: no error makes the loop spin or end: what concerns one connection is skipped, what
 //! concerns the process (descriptors, memory) is waited out and logged once in a while. When the
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
+use crate::server::balance::Load;
 use crate::server::limit::{ConnLimit, ConnPlace};
 use crate::util::clock;
 use crate::util::drain::Drain;
@@ -29,6 +30,8 @@ pub struct Accepted {
     pub peer: SocketAddr,
     /// To be kept as long as the connection is open.
     pub place: ConnPlace,
+    /// That too, where connections are handed to the worker that has the fewest.
+    pub load: Option<Load>,
 }
 
 /// One worker's listening socket.
@@ -117,6 +120,7 @@ impl Listener {
             socket: register(socket)?,
             peer,
             place,
+            load: None,
         })
     }
 
@@ -134,6 +138,7 @@ impl Listener {
                 socket,
                 peer,
                 place: self.limit.take_over(),
+                load: None,
             });
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::runtime::LocalRuntime;
 use tracing::error;
 
+use super::balance::{self, Inbox, Loads, Outlet};
 use super::conn::{self, Entrance};
 use super::limit::ConnLimit;
 use super::listener::Listener;
@@ -25,7 +26,7 @@ use crate::util::sweep::Sweep;
 pub struct Port {
     /// The real address.
     pub address: SocketAddr,
-    /// One listening socket per worker.
+    /// One listening socket per worker; a single one where connections are balanced.
     pub sockets: Vec<TcpListener>,
     /// TLS, where it is spoken.
     pub tls: Option<ServerTls>,
@@ -40,8 +41,10 @@ pub type MakeAccess = Arc<dyn Fn(usize) -> Option<Box<dyn AccessLog>> + Send + S
 pub struct Setup {
     /// Number of threads.
     pub workers: usize,
-    /// Where clients come in; each with as many sockets as there are workers.
+    /// Where clients come in.
     pub ports: Vec<Port>,
+    /// One worker accepts for all and hands connections to the one that has the fewest.
+    pub balance: bool,
     /// Process settings.
     pub policy: Policy,
     /// Where the live configuration stands.
@@ -64,6 +67,7 @@ pub fn start(setup: Setup) -> io::Result<Vec<JoinHandle<()>>> {
     let Setup {
         workers,
         ports,
+        balance,
         policy,
         cell,
         drain,
@@ -71,22 +75,34 @@ pub fn start(setup: Setup) -> io::Result<Vec<JoinHandle<()>>> {
         limit,
         access,
     } = setup;
-    let mut entrances: Vec<Vec<(TcpListener, Entrance)>> = Vec::new();
-    entrances.resize_with(workers, Vec::new);
-    for port in ports {
+    let loads = balance.then(|| Loads::new(workers));
+    let mut shares: Vec<Vec<(Source, Entrance)>> = Vec::new();
+    shares.resize_with(workers, Vec::new);
+    for (nth, port) in ports.into_iter().enumerate() {
         let entrance = Entrance {
             address: port.address,
             tls: port.tls,
             proxy_protocol: port.proxy_protocol,
         };
-        for (sockets, socket) in entrances.iter_mut().zip(port.sockets) {
-            sockets.push((socket, entrance.clone()));
+        let sources = match &loads {
+            Some(loads) => balanced(loads, port.sockets, nth % workers.max(1)),
+            None => port
+                .sockets
+                .into_iter()
+                .map(Source::Own)
+                .enumerate()
+                .collect(),
+        };
+        for (worker, source) in sources {
+            if let Some(share) = shares.get_mut(worker) {
+                share.push((source, entrance.clone()));
+            }
         }
     }
-    let spawn = |(ix, sockets)| {
+    let spawn = |(ix, sources)| {
         let share = Share {
             ix,
-            sockets,
+            sources,
             policy: policy.clone(),
             cell: cell.clone(),
             drain: drain.clone(),
@@ -98,13 +114,34 @@ pub fn start(setup: Setup) -> io::Result<Vec<JoinHandle<()>>> {
             .name(format!("worker-{ix}"))
             .spawn(move || share.run())
     };
-    entrances.into_iter().enumerate().map(spawn).collect()
+    shares.into_iter().enumerate().map(spawn).collect()
+}
+
+/// Where a worker's connections come from.
+enum Source {
+    /// A socket of its own.
+    Own(TcpListener),
+    /// It accepts for all.
+    ForAll(TcpListener, Outlet),
+    /// Whoever accepts for all hands them to it.
+    Inbox(Inbox),
+}
+
+/// Every worker has an inbox; one of them has the sockets, too.
+fn balanced(loads: &Loads, sockets: Vec<TcpListener>, acceptor: usize) -> Vec<(usize, Source)> {
+    let mut sources = Vec::new();
+    for socket in sockets {
+        let (outlet, inboxes) = balance::ways(loads);
+        sources.push((acceptor, Source::ForAll(socket, outlet)));
+        sources.extend(inboxes.into_iter().map(Source::Inbox).enumerate());
+    }
+    sources
 }
 
 /// What one thread is made of.
 struct Share {
     ix: usize,
-    sockets: Vec<(TcpListener, Entrance)>,
+    sources: Vec<(Source, Entrance)>,
     policy: Policy,
     cell: SnapshotCell,
     drain: Drain,
@@ -134,13 +171,21 @@ impl Share {
             (self.access)(self.ix),
         ));
         local::spawn(tidy(worker.clone()));
-        for (socket, entrance) in self.sockets {
-            match Listener::new(socket, self.limit.clone()) {
-                Ok(listener) => {
-                    local::spawn(accept(listener, Rc::new(entrance), worker.clone()));
+        for (source, entrance) in self.sources {
+            let taking = take(
+                source,
+                Rc::new(entrance),
+                self.limit.clone(),
+                worker.clone(),
+            );
+            // Counted as a connection: those that still wait in a queue are not forgotten.
+            let token = worker.drain.token();
+            local::spawn(async move {
+                if let Err(reason) = taking.await {
+                    error!("worker {} cannot listen: {reason}", self.ix);
                 }
-                Err(reason) => error!("worker {} cannot listen: {reason}", self.ix),
-            }
+                drop(token);
+            });
         }
         until_drained(&worker).await;
     }
@@ -152,13 +197,26 @@ fn runtime() -> io::Result<LocalRuntime> {
         .build_local(Default::default())
 }
 
-/// Serves what comes in at one socket until the process drains.
-async fn accept(listener: Listener, entrance: Rc<Entrance>, worker: Rc<Worker>) {
+/// Serves what comes from one source until the process drains.
+async fn take(
+    source: Source,
+    entrance: Rc<Entrance>,
+    limit: ConnLimit,
+    worker: Rc<Worker>,
+) -> io::Result<()> {
     let drain = worker.drain.clone();
     let serve = |accepted| {
         local::spawn(conn::serve(accepted, entrance.clone(), worker.clone()));
     };
-    listener.run(&drain, serve).await;
+    match source {
+        Source::Own(socket) => Listener::new(socket, limit)?.run(&drain, serve).await,
+        Source::ForAll(socket, mut outlet) => {
+            let listener = Listener::new(socket, limit)?;
+            listener.run(&drain, |accepted| outlet.hand(accepted)).await;
+        }
+        Source::Inbox(inbox) => inbox.run(serve).await,
+    }
+    Ok(())
 }
 
 /// Drops idle upstream connections that are of no more use, every second, and a configuration that

@@ -109,13 +109,14 @@ impl Drain {
         }
     }
 
-    /// Counts one connection for as long as the token lives.
+    /// Counts one connection, or a listener that may have some waiting, for as long as the token
+    /// lives.
     pub fn token(&self) -> ConnToken {
         self.0.open.fetch_add(1, Ordering::Relaxed);
         ConnToken(Arc::clone(&self.0))
     }
 
-    /// Connections that are open, over all threads.
+    /// Connections and listeners that are open, over all threads.
     pub fn connections(&self) -> usize {
         self.0.open.load(Ordering::Acquire)
     }

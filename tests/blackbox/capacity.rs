@@ -96,6 +96,94 @@ fn running_out_of_descriptors_is_no_end() {
     assert_eq!(request.send(admin).status, 200);
 }
 
+/// Answers with the number of its connection. Each worker has its own to the upstream, so where
+/// requests come one at a time this is the worker's number.
+fn telling() -> Upstream {
+    Upstream::raw(|mut serving| {
+        let number = serving.number.to_string();
+        while serving.request().is_some() {
+            serving.reply(200, &[], number.as_bytes());
+        }
+    })
+}
+
+/// The worker that serves a connection.
+fn worker(conn: &mut Conn) -> usize {
+    conn.ask(&Request::get("/")).text().parse().unwrap()
+}
+
+/// How many of the connections each worker has, in the order of their first requests.
+fn spread(conns: &mut [Conn]) -> Vec<usize> {
+    let mut counts = Vec::new();
+    for worker in conns.iter_mut().map(worker) {
+        counts.resize(counts.len().max(worker), 0);
+        counts[worker - 1] += 1;
+    }
+    counts
+}
+
+#[test]
+fn few_long_connections_spread_evenly_when_balanced() {
+    let upstream = telling();
+    let setup = gateway(ALL)
+        .fill("up", &upstream)
+        .flag("--accept", "balance");
+    let gateway = setup
+        .listen("127.0.0.1:0, 127.0.0.1:0")
+        .flag("--workers", 4);
+    let gateway = gateway.start();
+    let mut conns: Vec<Conn> = (0..4).map(|_| gateway.connect()).collect();
+    assert_eq!(spread(&mut conns), [1, 1, 1, 1]);
+    // Those of another address count too.
+    conns.extend((0..4).map(|_| Conn::open(gateway.nth(1))));
+    assert_eq!(spread(&mut conns), [2, 2, 2, 2]);
+    // Whoever has lost his gets the next ones.
+    conns.retain_mut(|conn| worker(conn) != 3);
+    eventually("both are closed", || active(&gateway) == "6");
+    let mut new: Vec<Conn> = (0..2).map(|n| Conn::open(gateway.nth(n))).collect();
+    assert_eq!(spread(&mut new), [0, 0, 2]);
+}
+
+#[test]
+fn a_balanced_gateway_keeps_its_limit_and_forgets_nobody_at_its_end() {
+    let upstream = Upstream::saying("hello");
+    let setup = gateway(ALL)
+        .fill("up", &upstream)
+        .flag("--accept", "balance");
+    let setup = setup.flag("--max-connections", 2).flag("--workers", 4);
+    let mut gateway = setup.start();
+    let mut conns = asking(&gateway, 8);
+    for conn in &mut conns[..2] {
+        assert_eq!(conn.response("GET").text(), "hello");
+    }
+    gateway.err.wait("2 connections are open (max_connections)");
+    assert_eq!(upstream.requests().len(), 2);
+    gateway.signal(Signal::TERM);
+    for conn in &mut conns[2..] {
+        assert_eq!(conn.response("GET").text(), "hello");
+    }
+    assert_eq!(gateway.exited().code(), Some(0));
+}
+
+#[test]
+fn connections_that_wait_are_served_at_the_end_though_nobody_else_is_there() {
+    let upstream = Upstream::saying("hello");
+    let setup = gateway(ALL).fill("up", &upstream);
+    let setup = setup.flag("--max-connections", 1).flag("--workers", 2);
+    let mut gateway = setup.start();
+    // An idle one holds the only place, and is closed when the gateway drains.
+    let mut idle = gateway.connect();
+    assert_eq!(idle.ask(&Request::get("/")).text(), "hello");
+    let waiting = asking(&gateway, 6);
+    gateway.err.wait("1 connections are open (max_connections)");
+    gateway.signal(Signal::TERM);
+    for mut conn in waiting {
+        assert_eq!(conn.response("GET").text(), "hello");
+    }
+    assert!(idle.closes());
+    assert_eq!(gateway.exited().code(), Some(0));
+}
+
 #[test]
 fn shares_are_right_over_several_workers() {
     let upstreams: Vec<Upstream> = (0..3).map(|_| Upstream::saying("hello")).collect();
@@ -106,15 +194,22 @@ fn shares_are_right_over_several_workers() {
             {{target: '{}', weight: 60}}]}}]}}",
         upstreams[0], upstreams[1], upstreams[2]
     );
-    let gateway = gateway(&config).flag("--workers", 4).start();
-    let mut conns: Vec<Conn> = (0..40).map(|_| gateway.connect()).collect();
-    for n in 0..1000 {
-        assert_eq!(conns[n % 40].ask(&Request::get("/")).status, 200);
-    }
-    let got = upstreams.iter().map(|upstream| upstream.requests().len());
-    let got: Vec<usize> = got.collect();
-    assert_eq!(got.iter().sum::<usize>(), 1000);
-    for (got, share) in got.iter().zip([100, 300, 600]) {
-        assert!(got.abs_diff(share) <= 20, "{got} of 1000, not {share}");
+    for accept in ["reuseport", "balance"] {
+        let before = upstreams.iter().map(|upstream| upstream.requests().len());
+        let before: Vec<usize> = before.collect();
+        let setup = gateway(&config).flag("--workers", 4);
+        let gateway = setup.flag("--accept", accept).start();
+        let mut conns: Vec<Conn> = (0..40).map(|_| gateway.connect()).collect();
+        for n in 0..1000 {
+            assert_eq!(conns[n % 40].ask(&Request::get("/")).status, 200);
+        }
+        let got = upstreams.iter().zip(&before);
+        let got: Vec<usize> = got
+            .map(|(upstream, before)| upstream.requests().len() - before)
+            .collect();
+        assert_eq!(got.iter().sum::<usize>(), 1000);
+        for (got, share) in got.iter().zip([100, 300, 600]) {
+            assert!(got.abs_diff(share) <= 20, "{got} of 1000, not {share}");
+        }
     }
 }

@@ -146,6 +146,18 @@ pub const SETTINGS: &[Setting] = &[
         "data-plane threads; auto is one a core",
         put!(workers, |t| count_or_auto(t, 1, 1024)),
     ),
+    ours(
+        "accept",
+        "reuseport",
+        "reuseport: each worker for itself; balance: to the worker with the fewest connections",
+        put!(accept, |t| word(
+            t,
+            &[
+                ("reuseport", Accept::Reuseport),
+                ("balance", Accept::Balance)
+            ]
+        )),
+    ),
     Setting {
         also: &["CONSUL_HTTP_ADDR"],
         ..ours(

@@ -32,6 +32,16 @@ pub enum RouterFlavor {
     Traditional,
 }
 
+/// Who accepts connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Accept {
+    /// Every worker, at sockets of its own: the kernel spreads them.
+    #[default]
+    Reuseport,
+    /// One worker for all: each connection goes to the worker that has the fewest.
+    Balance,
+}
+
 /// Where the access log goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AccessLog {
