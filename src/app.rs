@@ -31,6 +31,7 @@ use crate::control::watch::{self, Signal, Signals};
 use crate::control::{Dns, Loader, Loading, Origin, Reloads};
 use crate::gateway::access::AccessLines;
 use crate::plugins;
+use crate::remote::redis::RedisClients;
 use crate::remote::ship::{Lines, Shipper, Shippers, Target};
 use crate::server::bind::BindError;
 use crate::server::limit::{self, ConnLimit};
@@ -40,7 +41,7 @@ use crate::snapshot::{self, Checked, Surroundings, UpstreamTls};
 use crate::telemetry::log::Log;
 use crate::telemetry::{Checks, Metrics};
 use crate::tls::default_cert::DefaultCertError;
-use crate::tls::{DefaultCert, TlsSetupError};
+use crate::tls::{DefaultCert, TlsClients, TlsSetupError};
 use crate::util::drain::Drain;
 use crate::util::handles::Handles;
 use crate::util::keep::Keeps;
@@ -182,8 +183,16 @@ impl Gateway {
         let mut handles = Handles::default();
         handles.offer(metrics.clone());
         handles.offer(shippers.clone());
+        let redis = RedisClients::new(
+            runtime.handle().clone(),
+            metrics.clone(),
+            TlsClients::new()?,
+        );
         let checks = Checks::default();
         handles.offer(Arc::new(checks.clone()));
+        let ask_redis = redis.clone();
+        checks.register(move |out| out.extend(ask_redis.check()));
+        handles.offer(redis);
         let system = || Arc::new(System::new(&settings.dns_resolver));
         let lookup = options.lookup.unwrap_or_else(|| system());
         let loader = Arc::new(Loader::new(Loading {

@@ -5,54 +5,71 @@
 //! reset; nothing is allocated for a key that is there.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a counter is found by; made by [`Table::key`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(u128);
 
-/// How often something happened since a moment.
+impl Key {
+    /// One of so many places, all equally likely.
+    pub fn spread(self, over: usize) -> usize {
+        (self.0 >> 96) as usize % over.max(1)
+    }
+}
+
+/// What was decided so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counter {
-    /// When its window began, in seconds since 1970.
-    pub(super) start: u64,
-    /// How often since then.
-    pub(super) used: u64,
+pub struct Tally {
+    /// Requests that were let through.
+    pub allowed: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Of both, those that found the table full and were counted together with others.
+    pub crowded: u64,
 }
 
 /// Counters under keys, several each.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct Table<C> {
     hashers: [RandomState; 2],
-    shards: Box<[Padded]>,
+    shards: Box<[Padded<C>]>,
 }
 
 const SHARDS: usize = 64;
+/// How many keys are looked at for each new one, so that those that come and go use little more
+/// room than those in use.
+const STEPS: usize = 4;
+/// The same when there is no room.
+const STEPS_WHEN_FULL: usize = 32;
 
 /// A shard in cache lines of its own.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Padded(Mutex<Shard>);
+struct Padded<C>(Mutex<Shard<C>>);
 
 #[derive(Debug)]
-pub(super) struct Shard {
+struct Shard<C> {
     /// Open addressing with linear probing: a place in `keys` plus one, 0 for none. Its length is
-    /// a power of two, at least twice that of `keys`.
+    /// a power of two, at most three quarters of it are used.
     index: Vec<u32>,
     keys: Vec<u128>,
     /// `width` counters for each key, in the order of `keys`.
-    counters: Vec<Counter>,
+    counters: Vec<C>,
     width: usize,
     most: usize,
     /// Where the search for counters that are over goes on.
     hand: usize,
+    /// The second in which a search through everything found nothing.
+    searched: u64,
     /// What keys count with for which there is no room.
-    shared: Vec<Counter>,
+    shared: Vec<C>,
+    tally: Tally,
 }
 
-impl Table {
+impl<C: Copy + Default> Table<C> {
     /// A table of so many counters a key, for at most about so many keys.
-    pub(super) fn new(width: usize, most: usize) -> Table {
+    pub(super) fn new(width: usize, most: usize) -> Table<C> {
         let shard = || Shard {
             index: vec![0; 16],
             keys: Vec::new(),
@@ -60,7 +77,9 @@ impl Table {
             width,
             most: most.div_ceil(SHARDS).clamp(1, u32::MAX as usize / 2),
             hand: 0,
-            shared: vec![Counter::default(); width],
+            searched: u64::MAX,
+            shared: vec![C::default(); width],
+            tally: Tally::default(),
         };
         Table {
             hashers: [RandomState::new(), RandomState::new()],
@@ -76,36 +95,82 @@ impl Table {
 
     /// How many keys have counters of their own.
     pub(super) fn len(&self) -> usize {
-        let len = |shard: &Padded| lock(shard).keys.len();
+        let len = |shard: &Padded<C>| lock(shard).keys.len();
         self.shards.iter().map(len).sum()
     }
 
-    /// Runs on the counters of a key, with its shard locked. Counters are over when they are older
-    /// than `starts`.
-    pub(super) fn with<T: Default>(
+    /// Memory that is reserved.
+    pub(super) fn bytes(&self) -> usize {
+        let bytes = |shard: &Padded<C>| lock(shard).bytes();
+        size_of::<Padded<C>>() * SHARDS + self.shards.iter().map(bytes).sum::<usize>()
+    }
+
+    /// What was decided so far.
+    pub(super) fn tally(&self) -> Tally {
+        self.shards.iter().fold(Tally::default(), |sum, shard| {
+            let own = lock(shard).tally;
+            Tally {
+                allowed: sum.allowed + own.allowed,
+                refused: sum.refused + own.refused,
+                crowded: sum.crowded + own.crowded,
+            }
+        })
+    }
+
+    /// Runs on the counters of a key, with its shard locked; `run` says whether a request was let
+    /// through, if one was decided on. `second` is now; `over` tells whether counters may give way
+    /// to others.
+    pub(super) fn with(
         &self,
         key: Key,
-        starts: &[u64],
-        run: impl FnOnce(&mut [Counter]) -> T,
-    ) -> T {
-        match self.shards.get((key.0 >> 64) as usize % SHARDS) {
-            Some(shard) => run(lock(shard).counters(key.0, starts)),
-            None => T::default(),
-        }
+        second: u64,
+        over: impl Fn(&[C]) -> bool,
+        run: impl FnOnce(&mut [C]) -> Option<bool>,
+    ) {
+        let Some(shard) = self.shards.get((key.0 >> 64) as usize % SHARDS) else {
+            return;
+        };
+        let mut shard = lock(shard);
+        let (counters, own) = shard.counters(key.0, second, over);
+        let allowed = run(counters);
+        let tally = &mut shard.tally;
+        tally.allowed += u64::from(allowed == Some(true));
+        tally.refused += u64::from(allowed == Some(false));
+        tally.crowded += u64::from(allowed.is_some() && !own);
     }
 }
 
-fn lock(shard: &Padded) -> std::sync::MutexGuard<'_, Shard> {
+fn lock<C>(shard: &Padded<C>) -> MutexGuard<'_, Shard<C>> {
     shard.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shard {
-    fn counters(&mut self, key: u128, starts: &[u64]) -> &mut [Counter] {
-        let place = self.find(key).or_else(|| self.insert(key, starts));
+/// Makes room for so many more by quarters: doubling would leave half of a large table unused.
+fn room<T>(list: &mut Vec<T>, more: usize) {
+    if list.len() + more > list.capacity() {
+        list.reserve_exact((list.len() / 4).max(16).max(more));
+    }
+}
+
+impl<C: Copy + Default> Shard<C> {
+    /// The counters of a key, and whether they are its own.
+    fn counters(
+        &mut self,
+        key: u128,
+        second: u64,
+        over: impl Fn(&[C]) -> bool,
+    ) -> (&mut [C], bool) {
+        let place = self.find(key).or_else(|| self.insert(key, second, over));
         match place {
-            Some(place) => &mut self.counters[place * self.width..][..self.width],
-            None => &mut self.shared,
+            Some(place) => (&mut self.counters[place * self.width..][..self.width], true),
+            None => (&mut self.shared, false),
         }
+    }
+
+    fn bytes(&self) -> usize {
+        let counters = self.counters.capacity() + self.shared.capacity();
+        self.index.capacity() * size_of::<u32>()
+            + self.keys.capacity() * size_of::<u128>()
+            + counters * size_of::<C>()
     }
 
     fn mask(&self) -> usize {
@@ -123,26 +188,27 @@ impl Shard {
         }
     }
 
-    /// A place for a new key: one that is over, else a further one, else none. The search takes a
-    /// few steps a key, so that keys that come and go use little more room than those in use.
-    fn insert(&mut self, key: u128, starts: &[u64]) -> Option<usize> {
+    /// A place for a new key: one that is over, else a further one, else none.
+    fn insert(&mut self, key: u128, second: u64, over: impl Fn(&[C]) -> bool) -> Option<usize> {
         let full = self.keys.len() >= self.most;
-        let place = match self.sweep(starts, if full { 32 } else { 4 }) {
+        let place = match self.sweep(second, full, over) {
             Some(place) => {
                 self.unlink(self.keys[place]);
                 self.keys[place] = key;
-                self.counters[place * self.width..][..self.width].fill(Counter::default());
+                self.counters[place * self.width..][..self.width].fill(C::default());
                 place
             }
             None if full => return None,
             None => {
+                room(&mut self.keys, 1);
                 self.keys.push(key);
+                room(&mut self.counters, self.width);
                 let counters = self.counters.len() + self.width;
-                self.counters.resize(counters, Counter::default());
+                self.counters.resize(counters, C::default());
                 self.keys.len() - 1
             }
         };
-        if self.keys.len() * 2 > self.index.len() {
+        if self.keys.len() * 4 > self.index.len() * 3 {
             self.reindex(self.index.len() * 2);
         } else {
             self.link(key, place);
@@ -150,14 +216,22 @@ impl Shard {
         Some(place)
     }
 
-    fn sweep(&mut self, starts: &[u64], steps: usize) -> Option<usize> {
+    /// A place whose counters are over. A full table is looked through as a whole, but in vain at
+    /// most once a second.
+    fn sweep(&mut self, second: u64, full: bool, over: impl Fn(&[C]) -> bool) -> Option<usize> {
+        let steps = match full {
+            false => STEPS,
+            true if self.searched == second => STEPS_WHEN_FULL,
+            true => self.keys.len(),
+        };
         for _ in 0..steps.min(self.keys.len()) {
             self.hand = (self.hand + 1) % self.keys.len();
-            let counters = &self.counters[self.hand * self.width..][..self.width];
-            let mut pairs = counters.iter().zip(starts);
-            if pairs.all(|(counter, start)| counter.start < *start) {
+            if over(&self.counters[self.hand * self.width..][..self.width]) {
                 return Some(self.hand);
             }
+        }
+        if full {
+            self.searched = second;
         }
         None
     }
@@ -172,6 +246,7 @@ impl Shard {
 
     fn reindex(&mut self, length: usize) {
         self.index.clear();
+        room(&mut self.index, length);
         self.index.resize(length, 0);
         for place in 0..self.keys.len() {
             self.link(self.keys[place], place);

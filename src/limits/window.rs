@@ -4,30 +4,30 @@
 //! many threads ask at once, and what is refused is not counted.
 
 use std::hash::Hash;
+use std::time::Duration;
 
 use super::period::Period;
-use super::table::{Counter, Table};
-
-pub use super::table::Key;
+use super::table::{Key, Table, Tally};
+use super::wide::Wide;
+use super::{MOST, Taken};
 
 /// Counters of several periods under any number of keys.
 #[derive(Debug)]
 pub struct Windows {
     periods: Box<[Period]>,
-    table: Table,
+    table: Table<Counter>,
 }
 
-/// Most periods that can be counted at once.
-pub const MOST: usize = Period::ALL.len();
-
-/// What became of one request.
+/// How often something happened since a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// It is let through and was counted.
-    pub allowed: bool,
-    /// Per period, how often its key was let through before, in the current window.
-    pub used: [u64; MOST],
+struct Counter {
+    /// When its window began, in seconds since 1970.
+    start: u32,
+    used: Wide,
 }
+
+/// When the window of each period began, in seconds since 1970.
+type Starts = [u32; MOST];
 
 impl Windows {
     /// Counters of these periods, at most six, for at most about so many keys. Where there is no
@@ -51,31 +51,69 @@ impl Windows {
         self.table.len()
     }
 
-    /// Lets a request through unless a limit is reached. `now` is in seconds since 1970; `limits`
+    /// Memory that the counters have reserved.
+    pub fn bytes(&self) -> usize {
+        self.table.bytes()
+    }
+
+    /// What was decided so far.
+    pub fn tally(&self) -> Tally {
+        self.table.tally()
+    }
+
+    /// Lets a request through unless a limit is reached. `now` is the time since 1970; `limits`
     /// are those of the periods, in the same order.
-    pub fn take(&self, key: Key, now: u64, limits: &[u64]) -> Taken {
-        let mut starts = [0; MOST];
-        for (start, period) in starts.iter_mut().zip(&self.periods) {
-            *start = period.start(now);
-        }
-        let starts = &starts[..self.periods.len()];
-        self.table.with(key, starts, |counters| {
-            let mut taken = Taken {
-                allowed: true,
-                ..Taken::default()
-            };
-            for (at, counter) in counters.iter_mut().enumerate() {
-                enter(counter, starts[at], now, self.periods[at]);
-                taken.used[at] = counter.used;
-                taken.allowed &= limits.get(at).is_none_or(|limit| counter.used < *limit);
+    pub fn take(&self, key: Key, now: Duration, limits: &[u64]) -> Taken {
+        let mut taken = Taken::default();
+        self.with(key, now, |counters| {
+            let mut used = [0; MOST];
+            for (used, counter) in used.iter_mut().zip(&*counters) {
+                *used = counter.used.get();
             }
-            if taken.allowed {
+            let allowed = used.iter().zip(limits).all(|(used, limit)| used < limit);
+            if allowed {
                 for counter in counters {
-                    counter.used += 1;
+                    counter.used = counter.used.next();
                 }
             }
-            taken
-        })
+            taken = told(&self.periods, limits, &used, allowed, now);
+            Some(allowed)
+        });
+        taken
+    }
+
+    /// Takes over what others have counted of this key: so often in each period's current window.
+    /// Own counts that are higher stay. `decided` is a decision that belongs to it.
+    pub fn raise(&self, key: Key, now: Duration, used: &[u64], decided: Option<bool>) {
+        self.with(key, now, |counters| {
+            for (counter, used) in counters.iter_mut().zip(used) {
+                counter.used = Wide::of(counter.used.get().max(*used));
+            }
+            decided
+        });
+    }
+
+    /// Runs on the counters of a key, moved into the windows that hold `now`.
+    fn with(&self, key: Key, now: Duration, run: impl FnOnce(&mut [Counter]) -> Option<bool>) {
+        let starts = self.starts(now);
+        let over = |counters: &[Counter]| {
+            let mut pairs = counters.iter().zip(&starts);
+            pairs.all(|(counter, start)| counter.start < *start)
+        };
+        self.table.with(key, now.as_secs(), over, |counters| {
+            for ((counter, start), period) in counters.iter_mut().zip(&starts).zip(&self.periods) {
+                enter(counter, *start, now.as_secs(), *period);
+            }
+            run(counters)
+        });
+    }
+
+    fn starts(&self, now: Duration) -> Starts {
+        let mut starts = [0; MOST];
+        for (start, period) in starts.iter_mut().zip(&self.periods) {
+            *start = period.start(now.as_secs()) as u32;
+        }
+        starts
     }
 }
 
@@ -84,11 +122,36 @@ impl Windows {
 /// Threads read the clock before they take the lock, so one may come a little late, from the window
 /// before; it is then counted in the window that others have entered. Only a clock that was set
 /// back by more than a period makes a counter begin anew.
-fn enter(counter: &mut Counter, start: u64, now: u64, period: Period) {
-    let late = counter.start > start && counter.start - now <= period.seconds();
+fn enter(counter: &mut Counter, start: u32, now: u64, period: Period) {
+    let ahead = u64::from(counter.start).saturating_sub(now);
+    let late = counter.start > start && ahead <= period.seconds();
     if counter.start != start && !late {
-        *counter = Counter { start, used: 0 };
+        *counter = Counter {
+            start,
+            used: Wide::default(),
+        };
     }
+}
+
+/// What follows from how often each period's window was used before.
+pub fn told(
+    periods: &[Period],
+    limits: &[u64],
+    used: &[u64],
+    allowed: bool,
+    now: Duration,
+) -> Taken {
+    let mut taken = Taken {
+        allowed,
+        ..Taken::default()
+    };
+    // This request counts among those that are gone, unless it is refused.
+    let own = u64::from(allowed);
+    for (at, ((period, limit), used)) in periods.iter().zip(limits).zip(used).enumerate() {
+        taken.remaining[at] = limit.saturating_sub(used.saturating_add(own));
+        taken.reset[at] = period.reset(now.as_secs());
+    }
+    taken
 }
 
 #[cfg(test)]

@@ -2,10 +2,8 @@
 //!
 //! Lets each client make so many requests a second, minute, hour, day, month or year.
 //!
-//! Windows are those of the calendar in UTC. A request passes while every period's count is below
-//! its limit; a refused one is not counted, and the limits hold exactly however many threads serve.
-//! Counters are this process's own; they outlive reloads as long as the instance, `limit_by` and
-//! the set of periods stay, also when a limit changes.
+//! A request passes while every period's limit leaves room for it; a refused one is not counted.
+//! The limits hold exactly, however many threads of however many gateways serve.
 //!
 //! | `limit_by` | Counted by | Without that |
 //! | --- | --- | --- |
@@ -19,30 +17,63 @@
 //! An instance counts for all it is attached to: a global one over all routes, one of a service over
 //! the routes of that service.
 //!
+//! | `window_type` | How time is cut |
+//! | --- | --- |
+//! | `fixed` | windows of the calendar in UTC, as in Kong |
+//! | `sliding` | windows that end now: what counts is the current window and as much of the last one as is still inside; a month has 30 days and a year 365 |
+//! | `token-bucket` | one period only: a bucket of as many tokens as the limit, refilled evenly; a request takes one |
+//!
 //! Responses, refusals too, say where the client stands: `X-RateLimit-Limit-Minute` and
 //! `X-RateLimit-Remaining-Minute` for each period, and `RateLimit-Limit`, `RateLimit-Remaining`,
 //! `RateLimit-Reset` (seconds) for the period with the fewest remaining, of equals the longest. A
-//! refusal is `{"message":"API rate limit exceeded"}` with 429 and `Retry-After`. For
-//! `RateLimit-Reset` a month has 30 days and a year 365, as in Kong.
+//! refusal is `{"message":"API rate limit exceeded"}` with 429 and `Retry-After`. `RateLimit-Reset`
+//! of fixed windows is the time to their end, for which a month has 30 days and a year 365, as in
+//! Kong; otherwise it is the time until one more request would pass. It is 1 at least.
 //!
-//! An instance counts up to 524288 clients at once in bounded memory. Beyond that, counters whose
-//! windows are over give way first; none in use is ever reset, and further clients share counters.
+//! ## Where counters are
+//!
+//! `policy: local`: in this process. They outlive reloads as long as the instance, `limit_by`,
+//! `window_type` and the set of periods stay, also when a limit changes. An instance counts up to
+//! 1048576 clients at once in bounded memory. Beyond that, counters that are over give way first;
+//! none in use is ever reset, and further clients share counters.
+//!
+//! `policy: redis`: on a Redis server (6 or later) or cluster, shared by all gateways that use it.
+//! Each request is decided there by one script in one round trip; the clocks of the gateways should
+//! agree. While Redis is away, and a request waits for it no longer than `redis.timeout`, a local
+//! counter takes over where the shared one stood, headers included (`fault_tolerant: true`), or
+//! requests get 500 (`false`). After three failures in a row nobody waits any more until a probe has
+//! reached Redis again. `/health` has a check `redis`; it is degraded meanwhile.
+//!
+//! Keys are `{ratelimit:<route>:<service>:<client>}:<begin of the window in ms>:<period>`, with the
+//! ids of what the instance is attached to. `ssl_verify` trusts the system's authorities, or those
+//! in the file that `SSL_CERT_FILE` names.
+//!
+//! With a `sync_rate`, requests are decided locally and counts are exchanged with Redis that often:
+//! no request waits, and between two exchanges gateways together may let more through. Not for
+//! token buckets.
 
 mod answer;
+mod config;
+mod counters;
 mod identity;
+mod shared;
+mod sync;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use self::config::{CONFIG, Config, parse};
+use self::counters::Counters;
 use self::identity::LimitBy;
+use self::shared::Shared;
+use self::sync::Synced;
+use crate::config::Parsed;
 use crate::config::known::KnownPlugin;
-use crate::config::schema::{
-    Is, Literal, Record, Rule, array, boolean, field, header_name, host, integer, number, one_of,
-    port, record, text,
-};
-use crate::config::{Fields, Parsed, Report};
-use crate::limits::{Period, Windows};
+use crate::limits::{Key, Period, Shape, Taken};
 use crate::message::Reply;
-use crate::plugin::{Build, Flow, Phases, Plugin, PluginDef, RequestCx, instance};
+use crate::plugin::{Build, Flow, Phases, Plugin, PluginDef, RequestCx, Scope, Verdict, instance};
+use crate::remote::redis::{RedisClients, Target};
+use crate::telemetry::Metrics;
 use crate::util::clock;
 
 /// The line of the table.
@@ -61,273 +92,135 @@ pub static PLUGIN: PluginDef = PluginDef {
     build,
 };
 
-/// Most clients that an instance counts at once.
-const MOST_KEYS: usize = 1 << 19;
-
-const PERIODS: &[&str] = &["second", "minute", "hour", "day", "month", "year"];
-const NODE: crate::config::schema::Kind = text();
-
-static REDIS: Record = Record::new(&[
-    field("host", host()).doc("Address of the server."),
-    field("port", port())
-        .default(Literal::Int(6379))
-        .doc("Its port."),
-    field("timeout", integer().between(0, 2_147_483_646))
-        .default(Literal::Int(200))
-        .doc("Milliseconds to wait for it."),
-    field("username", text()).doc("User, where the server has users."),
-    field("password", text()).secret().doc("Password."),
-    field("database", integer().at_least(0))
-        .default(Literal::Int(0))
-        .doc("Database number."),
-    field("ssl", boolean())
-        .required()
-        .default(Literal::Bool(false))
-        .doc("Speak TLS."),
-    field("ssl_verify", boolean())
-        .required()
-        .default(Literal::Bool(false))
-        .doc("Verify its certificate."),
-    field("server_name", text()).doc("Server name for TLS."),
-    field("cluster_nodes", array(&NODE)).doc("`host:port` of nodes of a cluster."),
-]);
-
-static CONFIG: Record = Record::new(&[
-    field("second", integer().above(0)).doc("Requests a second."),
-    field("minute", integer().above(0)).doc("Requests a minute."),
-    field("hour", integer().above(0)).doc("Requests an hour."),
-    field("day", integer().above(0)).doc("Requests a day."),
-    field("month", integer().above(0)).doc("Requests a month."),
-    field("year", integer().above(0)).doc("Requests a year."),
-    field(
-        "limit_by",
-        one_of(&["consumer", "credential", "ip", "service", "header", "path"]),
-    )
-    .default(Literal::Str("consumer"))
-    .doc("What is counted."),
-    field("header_name", header_name()).doc("Header to count by; for `limit_by: header`."),
-    field("path", text()).doc("Path to count; for `limit_by: path`."),
-    field("policy", one_of(&["local", "cluster", "redis"]))
-        .required()
-        .default(Literal::Str("local"))
-        .doc("Where counters are; only `local` is available yet."),
-    field("window_type", one_of(&["fixed", "sliding", "token-bucket"]))
-        .required()
-        .default(Literal::Str("fixed"))
-        .doc("How time is cut; only `fixed` is available yet."),
-    field("fault_tolerant", boolean())
-        .required()
-        .default(Literal::Bool(true))
-        .doc("Let requests pass while shared counters are away; local ones never are."),
-    field("hide_client_headers", boolean())
-        .required()
-        .default(Literal::Bool(false))
-        .doc("Tell clients nothing."),
-    field("error_code", integer().between(200, 999))
-        .default(Literal::Int(429))
-        .doc("Status of refusals."),
-    field("error_message", text())
-        .default(Literal::Str("API rate limit exceeded"))
-        .doc("Words of refusals."),
-    field("sync_rate", number())
-        .required()
-        .default(Literal::Int(-1))
-        .doc("Seconds between exchanges with shared counters; only `-1` is available yet."),
-    field("redis", record(&REDIS))
-        .required()
-        .flat(&[
-            ("redis_host", "host"),
-            ("redis_port", "port"),
-            ("redis_timeout", "timeout"),
-            ("redis_username", "username"),
-            ("redis_password", "password"),
-            ("redis_database", "database"),
-            ("redis_ssl", "ssl"),
-            ("redis_ssl_verify", "ssl_verify"),
-            ("redis_server_name", "server_name"),
-        ])
-        .doc("Server of shared counters."),
-])
-.rules(&[
-    Rule::AtLeastOne(PERIODS),
-    Rule::When {
-        field: "limit_by",
-        is: Is::OneOf(&["header"]),
-        then: "header_name",
-        must: Is::Given,
-    },
-    Rule::When {
-        field: "limit_by",
-        is: Is::OneOf(&["path"]),
-        then: "path",
-        must: Is::Given,
-    },
-    Rule::Check(rising),
-    Rule::Check(available),
-]);
-
-/// The limit of a longer period is no lower than that of a shorter one.
-fn rising(fields: &Fields<'_>, report: &mut Report) {
-    let mut shorter: Option<(&str, u64)> = None;
-    for name in PERIODS {
-        let Some(limit) = fields.opt_int::<u64>(name) else {
-            continue;
-        };
-        if let Some((before, lower)) = shorter.filter(|(_, lower)| limit < *lower) {
-            let message = format!(
-                "The limit for {name}({limit}) cannot be lower than the limit for {before}({lower})"
-            );
-            fields.error(report, name, message);
-        }
-        shorter = Some((name, limit));
-    }
-}
-
-/// What is understood but cannot be had yet.
-fn available(fields: &Fields<'_>, report: &mut Report) {
-    let policy = fields.str("policy");
-    if policy != "local" {
-        fields
-            .error(
-                report,
-                "policy",
-                format!("not supported: {policy}: counters cannot be shared yet"),
-            )
-            .hint("write policy: local; each gateway then counts for itself");
-    }
-    let window = fields.str("window_type");
-    if window != "fixed" {
-        fields
-            .error(
-                report,
-                "window_type",
-                format!("not supported: {window} windows are not available yet"),
-            )
-            .hint("write window_type: fixed");
-    }
-    let rate = fields.number("sync_rate");
-    if rate != -1.0 && rate < 0.02 {
-        fields
-            .error(
-                report,
-                "sync_rate",
-                "Config option sync_rate must not be a value between 0 and 0.02",
-            )
-            .hint("leave it out: local counters need no exchange");
-    } else if rate != -1.0 {
-        fields
-            .error(
-                report,
-                "sync_rate",
-                "not supported: counters cannot be shared yet",
-            )
-            .hint("leave it out: local counters need no exchange");
-    }
-    let by = fields.str("limit_by");
-    let redis = fields
-        .record("redis")
-        .is_some_and(|redis| redis.has("host"));
-    for (name, idle, message) in [
-        (
-            "redis",
-            redis && policy == "local",
-            "has no effect with policy: local",
-        ),
-        (
-            "header_name",
-            by != "header" && fields.is_written("header_name"),
-            "has no effect with this limit_by",
-        ),
-        (
-            "path",
-            by != "path" && fields.is_written("path"),
-            "has no effect with this limit_by",
-        ),
-    ] {
-        if idle {
-            fields.warning(report, name, message);
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Config {
-    /// Periods with their limits, the shortest first.
-    limits: Vec<Limit>,
-    by: LimitBy,
-    hide: bool,
-    refusal: Reply,
-}
-
-/// So many requests in a period.
-#[derive(Clone, Debug)]
-struct Limit {
-    period: Period,
-    limit: u64,
-    /// The limit as header text.
-    text: String,
-}
-
-fn parse(fields: &Fields<'_>, _: &mut Report) -> Option<Parsed> {
-    let limit = |period: Period| {
-        let limit = fields.opt_int(period.name())?;
-        Some(Limit {
-            period,
-            limit,
-            text: limit.to_string(),
-        })
-    };
-    let by = match fields.str("limit_by") {
-        "credential" => LimitBy::Credential,
-        "ip" => LimitBy::Ip,
-        "service" => LimitBy::Service,
-        "header" => LimitBy::Header(fields.string("header_name")),
-        "path" => LimitBy::Path(fields.string("path")),
-        _ => LimitBy::Consumer,
-    };
-    Some(Parsed::new(Config {
-        limits: Period::ALL.into_iter().filter_map(limit).collect(),
-        by,
-        hide: fields.bool("hide_client_headers"),
-        refusal: Reply::message(fields.int("error_code"), fields.string("error_message")),
-    }))
-}
-
-/// What counters are kept under over a reload: instance, what is counted, periods.
-type Kept = (String, LimitBy, Vec<Period>);
+/// What counters are kept under over a reload: instance, what is counted, how, in which periods.
+type Kept = (String, LimitBy, Shape, Vec<Period>);
 
 struct RateLimiting {
     config: Config,
     /// The limits alone, for the counters.
     numbers: Vec<u64>,
-    windows: Arc<Windows>,
+    counters: Arc<Counters>,
+    store: Store,
+}
+
+/// Who decides.
+enum Store {
+    /// The counters of this process.
+    Local,
+    /// They too, but counts are exchanged.
+    Synced(Arc<Synced>),
+    /// A server.
+    Shared(Shared),
 }
 
 fn build(parsed: &Parsed, build: &Build<'_>) -> Arc<dyn Plugin> {
     instance(parsed, |config: &Config| {
         let periods: Vec<Period> = config.limits.iter().map(|limit| limit.period).collect();
-        let kept: Kept = (build.scope.id.clone(), config.by.clone(), periods.clone());
-        let keep = build.keeps.of::<Kept, Windows>();
+        let id = build.scope.id.clone();
+        let kept: Kept = (id, config.by.clone(), config.shape, periods);
+        let counters = counters(&kept, build);
         Arc::new(RateLimiting {
             numbers: config.limits.iter().map(|limit| limit.limit).collect(),
-            windows: keep.adopt(kept, || Windows::new(&periods, MOST_KEYS)),
+            store: store(config, kept, &counters, build),
+            counters,
             config: config.clone(),
         })
     })
 }
 
+fn counters(kept: &Kept, build: &Build<'_>) -> Arc<Counters> {
+    let keep = build.keeps.of::<Kept, Counters>();
+    let mut is_new = false;
+    let counters = keep.adopt(kept.clone(), || {
+        is_new = true;
+        Counters::new(&kept.0, kept.2, &kept.3)
+    });
+    if let Some(metrics) = build.handles.get::<Metrics>().filter(|_| is_new) {
+        counters.show(&metrics);
+    }
+    counters
+}
+
+fn store(config: &Config, kept: Kept, counters: &Arc<Counters>, build: &Build<'_>) -> Store {
+    let Some(target) = config.redis.clone() else {
+        return Store::Local;
+    };
+    let clients = build.handles.get::<RedisClients>();
+    let clients = clients.unwrap_or_else(RedisClients::detached);
+    let client = clients.client(target.clone());
+    let shared = Shared::new(client, build.scope, kept.2, &kept.3);
+    let Some(rate) = config.sync else {
+        return Store::Shared(shared);
+    };
+    let keep = build.keeps.of::<(Kept, Scope, Target, Duration), Synced>();
+    let start = || Synced::start(shared, counters.clone(), rate, &clients);
+    Store::Synced(keep.adopt((kept, build.scope.clone(), target, rate), start))
+}
+
 impl Plugin for RateLimiting {
     fn on_request<'a>(&'a self, cx: &'a mut RequestCx<'_>) -> Flow<'a> {
-        let now = clock::unix_secs();
-        let key = self.config.by.key(cx, &self.windows);
-        let taken = self.windows.take(key, now, &self.numbers);
-        if !self.config.hide {
-            answer::tell(cx, &self.config.limits, &taken, now);
+        let now = clock::unix();
+        let who = self.config.by.who(cx);
+        let key = self.counters.local.key(who);
+        match &self.store {
+            Store::Local => {
+                let taken = self.counters.local.take(key, now, &self.numbers);
+                self.verdict(cx, &taken).into()
+            }
+            Store::Synced(synced) => {
+                let taken = self.counters.local.take(key, now, &self.numbers);
+                if taken.allowed {
+                    synced.note(key, who, now);
+                }
+                self.verdict(cx, &taken).into()
+            }
+            Store::Shared(shared) => {
+                let name = shared.name(who);
+                if shared.is_away(&name) {
+                    return self.without(cx, key, now).into();
+                }
+                Flow::Wait(Box::pin(self.ask(shared, cx, name, key, now)))
+            }
         }
-        if taken.allowed {
-            Flow::Next
-        } else {
-            self.config.refusal.clone().into()
+    }
+}
+
+impl RateLimiting {
+    async fn ask(
+        &self,
+        shared: &Shared,
+        cx: &mut RequestCx<'_>,
+        name: String,
+        key: Key,
+        now: Duration,
+    ) -> Verdict {
+        match shared.take(&name, now, &self.numbers).await {
+            Ok((taken, counts)) => {
+                let local = &self.counters.local;
+                local.raise(key, now, &counts, Some(taken.allowed));
+                self.verdict(cx, &taken)
+            }
+            Err(_) => self.without(cx, key, now),
+        }
+    }
+
+    /// Decides without the server. Why it is away is in the log, in metrics and in `/health`.
+    fn without(&self, cx: &mut RequestCx<'_>, key: Key, now: Duration) -> Verdict {
+        self.counters.fell_back();
+        if !self.config.fault_tolerant {
+            return Reply::message(500, "An unexpected error occurred").into();
+        }
+        let taken = self.counters.local.take(key, now, &self.numbers);
+        self.verdict(cx, &taken)
+    }
+
+    fn verdict(&self, cx: &mut RequestCx<'_>, taken: &Taken) -> Verdict {
+        if !self.config.hide {
+            answer::tell(cx, &self.config.limits, taken);
+        }
+        match taken.allowed {
+            true => Verdict::Next,
+            false => self.config.refusal.clone().into(),
         }
     }
 }

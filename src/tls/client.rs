@@ -57,6 +57,8 @@ pub enum Alpn {
     Http1,
     /// `h2`.
     Http2,
+    /// Nothing: what is spoken has no name there.
+    None,
 }
 
 /// Makes and remembers the configurations towards upstreams.
@@ -95,6 +97,7 @@ impl TlsClients {
         config.alpn_protocols = match identity.alpn {
             Alpn::Http1 => vec![b"http/1.1".to_vec()],
             Alpn::Http2 => vec![b"h2".to_vec()],
+            Alpn::None => Vec::new(),
         };
         config
     }

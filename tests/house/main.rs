@@ -125,6 +125,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("prometheus", &["src/telemetry/metrics.rs"]),
     ("jsonwebtoken", &["src/plugins/jwt"]),
     ("reqwest", &["src/remote"]),
+    ("redis", &["src/remote/redis"]),
+    ("governor", &["src/limits/bucket.rs"]),
     (
         "hyper",
         &[

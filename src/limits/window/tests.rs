@@ -7,25 +7,31 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
 /// Counts in a map from (key, period, window) and never forgets.
 #[derive(Default)]
 struct Oracle(HashMap<(u8, Period, u64), u64>);
 
 impl Oracle {
     fn take(&mut self, key: u8, now: u64, limits: &[(Period, u64)]) -> Taken {
+        let count = |oracle: &Oracle, period: Period| {
+            let used = oracle.0.get(&(key, period, period.start(now)));
+            used.copied().unwrap_or_default()
+        };
+        let fits = |(period, limit): &(Period, u64)| count(self, *period) < *limit;
         let mut taken = Taken {
-            allowed: true,
+            allowed: limits.iter().all(fits),
             ..Taken::default()
         };
         for (at, (period, limit)) in limits.iter().enumerate() {
-            let used = self.0.entry((key, *period, period.start(now))).or_default();
-            taken.used[at] = *used;
-            taken.allowed &= *used < *limit;
-        }
-        if taken.allowed {
-            for (period, _) in limits {
+            if taken.allowed {
                 *self.0.entry((key, *period, period.start(now))).or_default() += 1;
             }
+            taken.remaining[at] = limit.saturating_sub(count(self, *period));
+            taken.reset[at] = period.reset(now);
         }
         taken
     }
@@ -62,7 +68,7 @@ proptest! {
         let mut now = start;
         for (key, step) in steps {
             now += step;
-            let taken = windows.take(windows.key(key), now, &numbers);
+            let taken = windows.take(windows.key(key), at(now), &numbers);
             prop_assert_eq!(taken, oracle.take(key, now, &limits));
         }
     }
@@ -76,7 +82,7 @@ proptest! {
         let mut now = 600;
         for (key, step) in keys {
             now += step;
-            if windows.take(windows.key(key), now, &[2]).allowed {
+            if windows.take(windows.key(key), at(now), &[2]).allowed {
                 *passed.entry((key, now / 60)).or_default() += 1;
             }
         }
@@ -95,7 +101,7 @@ fn a_hundred_means_a_hundred_under_threads() {
                 scope.spawn(|| {
                     for _ in 0..200 {
                         let key = windows.key("key");
-                        if windows.take(key, 7_200 + round, &[100, 150]).allowed {
+                        if windows.take(key, at(7_200 + round), &[100, 150]).allowed {
                             passed.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -103,8 +109,8 @@ fn a_hundred_means_a_hundred_under_threads() {
             }
         });
         assert_eq!(passed.load(Ordering::Relaxed), 100);
-        let next = windows.take(windows.key("key"), 7_300, &[100, 150]);
-        assert_eq!(next.used[..2], [0, 100]);
+        let next = windows.take(windows.key("key"), at(7_300), &[100, 150]);
+        assert_eq!(next.remaining[..2], [99, 49]);
     }
 }
 
@@ -116,10 +122,10 @@ fn many_keys_under_threads_keep_their_own_counts() {
         for thread in 0..8u32 {
             let (windows, passed) = (&windows, &passed);
             scope.spawn(move || {
-                for at in 0..4_000u32 {
-                    let key = windows.key((at * 7 + thread) % 1_000);
+                for nth in 0..4_000u32 {
+                    let key = windows.key((nth * 7 + thread) % 1_000);
                     passed.fetch_add(
-                        u64::from(windows.take(key, 5, &[3]).allowed),
+                        u64::from(windows.take(key, at(5), &[3]).allowed),
                         Ordering::Relaxed,
                     );
                 }
@@ -134,14 +140,14 @@ fn many_keys_under_threads_keep_their_own_counts() {
 fn what_is_refused_is_not_counted() {
     let windows = Windows::new(&[Period::Second, Period::Minute], 16);
     let key = windows.key("k");
-    assert!(windows.take(key, 60, &[1, 2]).allowed);
+    assert!(windows.take(key, at(60), &[1, 2]).allowed);
     for _ in 0..5 {
-        assert!(!windows.take(key, 60, &[1, 2]).allowed);
+        assert!(!windows.take(key, at(60), &[1, 2]).allowed);
     }
-    let next = windows.take(key, 61, &[1, 2]);
-    assert_eq!((next.allowed, next.used[..2].to_vec()), (true, vec![0, 1]));
-    let last = windows.take(key, 62, &[1, 2]);
-    assert_eq!((last.allowed, last.used[..2].to_vec()), (false, vec![0, 2]));
+    let next = windows.take(key, at(61), &[1, 2]);
+    assert_eq!((next.allowed, &next.remaining[..2]), (true, &[0, 0][..]));
+    let last = windows.take(key, at(62), &[1, 2]);
+    assert_eq!((last.allowed, &last.remaining[..2]), (false, &[1, 0][..]));
 }
 
 #[test]
@@ -149,18 +155,22 @@ fn a_flood_of_keys_resets_no_counter_in_use() {
     let most = 4_096;
     let windows = Windows::new(&[Period::Minute], most);
     let key = windows.key("victim");
-    assert!(windows.take(key, 0, &[1]).allowed);
+    assert!(windows.take(key, at(0), &[1]).allowed);
     let mut passed = 1;
     for flood in 0..20_000u32 {
-        passed += usize::from(windows.take(windows.key(flood), 30, &[1]).allowed);
-        assert!(flood % 1000 != 0 || !windows.take(key, 30, &[1]).allowed);
+        passed += usize::from(windows.take(windows.key(flood), at(30), &[1]).allowed);
+        assert!(flood % 1000 != 0 || !windows.take(key, at(30), &[1]).allowed);
     }
     assert_eq!(windows.keys(), most);
     // Each key with a place of its own, and one more a shard.
     assert!((most..=most + 64).contains(&passed), "{passed}");
     // Once the minute is over there is room for everybody again.
     for late in 0..1_000u32 {
-        assert!(windows.take(windows.key(("late", late)), 60, &[1]).allowed);
+        assert!(
+            windows
+                .take(windows.key(("late", late)), at(60), &[1])
+                .allowed
+        );
     }
 }
 
@@ -169,7 +179,7 @@ fn keys_that_come_and_go_need_no_more_room() {
     let windows = Windows::new(&[Period::Second], 1 << 20);
     for now in 0..100u64 {
         for key in 0..200u64 {
-            assert!(windows.take(windows.key((now, key)), now, &[1]).allowed);
+            assert!(windows.take(windows.key((now, key)), at(now), &[1]).allowed);
         }
     }
     assert!(windows.keys() < 1_000, "{}", windows.keys());
@@ -179,12 +189,12 @@ fn keys_that_come_and_go_need_no_more_room() {
 fn a_late_thread_counts_in_the_window_that_others_have_entered() {
     let windows = Windows::new(&[Period::Minute], 16);
     let key = windows.key("k");
-    assert!(windows.take(key, 60, &[2]).allowed);
-    assert!(windows.take(key, 59, &[2]).allowed);
-    assert!(!windows.take(key, 60, &[2]).allowed);
+    assert!(windows.take(key, at(60), &[2]).allowed);
+    assert!(windows.take(key, at(59), &[2]).allowed);
+    assert!(!windows.take(key, at(60), &[2]).allowed);
     // A clock that was set back by hours begins anew.
     let windows = Windows::new(&[Period::Minute], 16);
     let key = windows.key("k");
-    assert!(windows.take(key, 7_200, &[1]).allowed);
-    assert!(windows.take(key, 60, &[1]).allowed);
+    assert!(windows.take(key, at(7_200), &[1]).allowed);
+    assert!(windows.take(key, at(60), &[1]).allowed);
 }

@@ -1,27 +1,25 @@
 //! What a client is told of its limits. Nothing is allocated: numbers are written on the stack.
 
-use super::Limit;
+use super::config::Limit;
 use crate::limits::{Period, Taken};
 use crate::plugin::RequestCx;
 
 /// Notes the fields for the response.
-pub(super) fn tell(cx: &mut RequestCx<'_>, limits: &[Limit], taken: &Taken, now: u64) {
-    // This request counts among those that are gone, unless it is refused.
-    let own = u64::from(taken.allowed);
-    let mut fewest: Option<(&Limit, u64)> = None;
-    for (limit, used) in limits.iter().zip(taken.used) {
-        let remaining = limit.limit.saturating_sub(used + own);
+pub(super) fn tell(cx: &mut RequestCx<'_>, limits: &[Limit], taken: &Taken) {
+    let mut fewest: Option<(&Limit, u64, u64)> = None;
+    let standing = taken.remaining.into_iter().zip(taken.reset);
+    for (limit, (remaining, reset)) in limits.iter().zip(standing) {
         let (limit_name, remaining_name) = names(limit.period);
         cx.set_later(limit_name, &limit.text);
         cx.set_later(remaining_name, Digits::of(remaining).as_str());
-        if fewest.is_none_or(|(_, least)| remaining <= least) {
-            fewest = Some((limit, remaining));
+        if fewest.is_none_or(|(_, least, _)| remaining <= least) {
+            fewest = Some((limit, remaining, reset));
         }
     }
-    let Some((limit, remaining)) = fewest else {
+    let Some((limit, remaining, reset)) = fewest else {
         return;
     };
-    let reset = Digits::of(limit.period.reset(now));
+    let reset = Digits::of(reset);
     cx.set_later("RateLimit-Limit", &limit.text);
     cx.set_later("RateLimit-Remaining", Digits::of(remaining).as_str());
     cx.set_later("RateLimit-Reset", reset.as_str());
