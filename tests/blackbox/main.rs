@@ -26,6 +26,7 @@ mod plugins;
 mod plugins_transform;
 mod posting;
 mod proxying;
+mod rate_limiting;
 mod routes;
 mod startup;
 mod tls;

@@ -12,6 +12,7 @@ pub mod frames;
 pub mod gateway;
 pub mod grpc;
 pub mod h2;
+pub mod redis;
 pub mod upstream;
 pub mod x509;
 

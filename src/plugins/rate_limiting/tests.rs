@@ -330,28 +330,56 @@ fn wrong_values_are_refused() {
             "f:3:31: error: plugins[0].config.policy: expected one of: local, cluster, redis",
         ),
         (
-            "{minute: 1, policy: redis, redis: {host: h}}",
-            "f:3:31: error: plugins[0].config.policy: not supported: redis: counters cannot be shared yet",
+            "{minute: 1, policy: redis}",
+            "f:3:11: error: plugins[0].config.redis: required field missing: host",
+        ),
+        (
+            "{minute: 1, policy: redis, redis: {host: h, cluster_nodes: ['a:1']}}",
+            "f:3:70: error: plugins[0].config.redis.cluster_nodes: only one of host and cluster_nodes may be set",
+        ),
+        (
+            "{minute: 1, policy: redis, redis: {cluster_nodes: [a]}}",
+            "f:3:62: error: plugins[0].config.redis.cluster_nodes[0]: expected host:port, got a",
+        ),
+        (
+            "{minute: 1, policy: redis, redis: {cluster_nodes: ['a:1'], database: 2}}",
+            "f:3:80: error: plugins[0].config.redis.database: a cluster has database 0 only",
+        ),
+        (
+            "{minute: 1, policy: redis, redis: {host: h, username: u}}",
+            "f:3:65: error: plugins[0].config.redis.username: a username needs a password",
+        ),
+        (
+            "{minute: 1, policy: redis, redis: {host: h, timeout: 0}}",
+            "f:3:64: error: plugins[0].config.redis.timeout: value should be between 1 and 2147483646",
+        ),
+        (
+            "{minute: 1, policy: redis, redis: {host: h, ssl_verify: true}}",
+            "f:3:67: warning: plugins[0].config.redis.ssl_verify: has no effect without ssl: true",
         ),
         (
             "{minute: 1, policy: cluster}",
-            "f:3:31: error: plugins[0].config.policy: not supported: cluster: counters cannot be shared yet",
+            "f:3:31: error: plugins[0].config.policy: not supported: cluster: there is no database to count in",
         ),
         (
-            "{minute: 1, window_type: sliding}",
-            "f:3:36: error: plugins[0].config.window_type: not supported: sliding windows are not available yet",
+            "{minute: 1, hour: 2, window_type: token-bucket}",
+            "f:3:45: error: plugins[0].config.window_type: token-bucket takes exactly one period",
         ),
         (
-            "{minute: 1, window_type: token-bucket}",
-            "f:3:36: error: plugins[0].config.window_type: not supported: token-bucket windows are not available yet",
+            "{second: 1000001, window_type: token-bucket}",
+            "f:3:20: error: plugins[0].config.second: a bucket holds at most 1000000 tokens",
         ),
         (
             "{minute: 1, sync_rate: 0.01}",
-            "f:3:34: error: plugins[0].config.sync_rate: Config option sync_rate must not be a value between 0 and 0.02",
+            "f:3:34: error: plugins[0].config.sync_rate: Config option sync_rate must not be a value between 0 and 0.02, nor more than a day",
         ),
         (
             "{minute: 1, sync_rate: 1}",
-            "f:3:34: error: plugins[0].config.sync_rate: not supported: counters cannot be shared yet",
+            "f:3:34: error: plugins[0].config.sync_rate: sync_rate can only be used with the redis policy",
+        ),
+        (
+            "{minute: 1, sync_rate: 1, policy: redis, redis: {host: h}, window_type: token-bucket}",
+            "f:3:34: error: plugins[0].config.sync_rate: not supported: tokens are given out one by one, not every now and then",
         ),
         (
             "{minute: 1, error_code: 42}",
@@ -391,6 +419,14 @@ fn wrong_values_are_refused() {
         ),
     ] {
         assert_eq!(config_issues(&PLUGIN, config)[0], want);
+    }
+    for fine in [
+        "{minute: 1, window_type: sliding, hour: 5}",
+        "{minute: 1, window_type: token-bucket}",
+        "{minute: 1, policy: redis, redis: {host: h, password: p, username: u, ssl: true, ssl_verify: true, server_name: n, database: 3}}",
+        "{minute: 1, policy: redis, sync_rate: 0.02, redis: {cluster_nodes: ['a:1', '[::1]:2', {ip: 10.0.0.1}, {ip: b, port: 3}]}}",
+    ] {
+        assert_eq!(config_issues(&PLUGIN, fine), [""; 0], "{fine}");
     }
     let header = config_issues(&PLUGIN, "{minute: 1, limit_by: header}");
     assert!(header[0].contains("header_name"), "{header:?}");
