@@ -465,7 +465,7 @@ fn counts_are_exchanged_every_now_and_then() {
                 .split(' ')
                 .filter_map(|key| redis.ask(&format!("GET {key}")).parse::<u64>().ok())
                 .sum();
-            (20..=24).contains(&total)
+            (20..=40).contains(&total)
         });
         redis.ask("FLUSHALL");
     }
