@@ -158,7 +158,7 @@ mod tests {
             held.push((worker, load));
         }
         held.retain(|(worker, _)| *worker != 1);
-        for expected in [1, 1, 0] {
+        for expected in [1, 1, 2] {
             let (worker, load) = loads.take(last);
             assert_eq!(worker, expected);
             last = worker;
