@@ -2,7 +2,10 @@
 //!
 //! Must not know: sockets, routes, plugins, hyper.
 
+pub mod authorization;
 pub mod body;
+pub mod cookie;
+pub mod date;
 pub mod head;
 pub mod headers;
 pub mod query;

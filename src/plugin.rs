@@ -16,7 +16,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-pub use build::{Build, Credentials, Scope, instance};
+pub use build::{Build, Credentials, Scope, instance, join_groups};
 pub use context::{
     BodyCx, Facts, Instance, Later, Outcome, OutcomeCx, Place, RequestCx, RequestId, ResponseCx,
 };
@@ -163,6 +163,10 @@ pub struct CredentialRow {
     pub id: String,
     /// Whose it is.
     pub consumer: ConsumerIx,
+    /// The consumer's UUID as text.
+    pub consumer_id: String,
+    /// The file says `_transform: false`: the row holds values as they are stored.
+    pub stored: bool,
     /// What the plugin parsed.
     pub parsed: Arc<Parsed>,
 }

@@ -6,11 +6,16 @@
 //!
 //! Must not know: each other, the gateway, the snapshot.
 
+mod acl;
 mod auth;
+mod basic_auth;
+mod bot_detection;
 mod circuit_breaker;
 mod correlation_id;
 mod cors;
 mod form;
+mod hmac_auth;
+mod ip_restriction;
 mod jwt;
 mod key_auth;
 mod rate_limiting;
@@ -27,10 +32,15 @@ use crate::plugin::PluginDef;
 /// Every plugin there is, highest priority first.
 pub static TABLE: &[&PluginDef] = &[
     &correlation_id::PLUGIN,
+    &bot_detection::PLUGIN,
     &cors::PLUGIN,
     &jwt::PLUGIN,
     &key_auth::PLUGIN,
+    &basic_auth::PLUGIN,
+    &hmac_auth::PLUGIN,
+    &ip_restriction::PLUGIN,
     &request_size_limiting::PLUGIN,
+    &acl::PLUGIN,
     &rate_limiting::PLUGIN,
     &request_transformer::PLUGIN,
     &response_transformer::PLUGIN,

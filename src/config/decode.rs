@@ -225,7 +225,7 @@ impl<'n> Decoder<'_, 'n> {
                 .warning(self.report, "", message)
                 .hint(format!("write {field}: .."));
         }
-        if !fields.is_ok() {
+        if !fields.is_ok() || !self.stored_forms_fit(fields, table) {
             return;
         }
         let parsed = (table.parse)(fields, self.report);
@@ -237,6 +237,20 @@ impl<'n> Decoder<'_, 'n> {
                 row,
             });
         }
+    }
+
+    /// Without transformation some values are written as they are stored.
+    fn stored_forms_fit(&mut self, fields: &Fields<'_>, table: &KnownCredential) -> bool {
+        let errors = self.report.error_count();
+        let stored = table.stored.iter().filter(|_| !self.model.transform);
+        for (field, judge) in stored {
+            if let Some(Err(message)) = fields.opt_str(field).map(judge) {
+                fields.error(self.report, field, message).hint(
+                    "the file says _transform: false; without it the value itself stands here",
+                );
+            }
+        }
+        self.report.error_count() == errors
     }
 
     fn plugin(&mut self, index: usize, row: &Row<'n>, fields: &Fields<'n>, meta: Meta) {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::report::Report;
 use super::schema::{Field, any, checked, texts};
-use super::schema::{Fields, Kind, Record, field, number, set};
+use super::schema::{Fields, Judge, Kind, Record, field, number, set};
 
 /// What a plugin made of its configuration, kept until the plugin is built.
 pub struct Parsed(Box<dyn Any + Send + Sync>);
@@ -87,6 +87,9 @@ pub struct KnownCredential {
     pub unique: &'static [&'static str],
     /// Fields that Kong would fill with a random text when absent: we warn and do so too.
     pub generated: &'static [&'static str],
+    /// Fields that hold something else than the value itself where the file says
+    /// `_transform: false`, and what accepts that.
+    pub stored: &'static [(&'static str, Judge)],
     /// Where a missing `id` comes from.
     pub id: CredentialId,
 }

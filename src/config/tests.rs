@@ -83,6 +83,7 @@ fn known() -> Known {
         parse: parse_key_or_nothing(key),
         unique,
         generated,
+        stored: &[],
         id,
     };
     Known {

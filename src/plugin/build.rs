@@ -4,11 +4,12 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Flow, Plugin, RequestCx};
-use crate::config::{Parsed, model};
-use crate::identity::Identity;
+use super::{CredentialRow, Flow, Plugin, PluginDef, RequestCx};
+use crate::config::{Model, Parsed, model};
+use crate::identity::{Consumer, Identity, Membership};
 use crate::message::Reply;
 use crate::util::handles::Handles;
+use crate::util::ids::ConsumerIx;
 use crate::util::keep::Keeps;
 
 /// Where an instance is attached: ids as text, empty where unset.
@@ -29,9 +30,19 @@ pub struct Scope {
 pub struct Credentials(HashMap<&'static str, Arc<dyn Any + Send + Sync>>);
 
 impl Credentials {
-    /// Puts a table's index in.
-    pub fn insert(&mut self, key: &'static str, index: Arc<dyn Any + Send + Sync>) {
-        self.0.insert(key, index);
+    /// Takes the rows out of a model and makes one index a table.
+    pub fn take(model: &mut Model, table: &[&PluginDef]) -> Credentials {
+        let mut rows: HashMap<&str, Vec<CredentialRow>> = HashMap::new();
+        for credential in std::mem::take(&mut model.credentials) {
+            let own = rows.entry(credential.table).or_default();
+            own.push(row(credential, model));
+        }
+        let defs = table.iter().filter_map(|def| def.credentials.as_ref());
+        let index = |def: &super::CredentialDef| {
+            let own = rows.remove(def.known.key).unwrap_or_default();
+            (def.known.key, (def.index)(own))
+        };
+        Credentials(defs.map(index).collect())
     }
 
     /// A table's index; an empty one where the file has no such credential.
@@ -40,6 +51,30 @@ impl Credentials {
         index
             .and_then(|index| index.downcast().ok())
             .unwrap_or_default()
+    }
+}
+
+fn row(credential: model::Credential, model: &Model) -> CredentialRow {
+    let consumer = model.consumers.get(credential.consumer);
+    CredentialRow {
+        id: credential.meta.id.to_string(),
+        consumer: ConsumerIx::from(credential.consumer),
+        consumer_id: consumer.map_or_else(String::new, |consumer| consumer.meta.id.to_string()),
+        stored: !model.transform,
+        parsed: Arc::new(credential.row),
+    }
+}
+
+/// Puts consumers into the groups that rows of a file name, whatever tables they stand in.
+pub fn join_groups(consumers: &mut [Consumer], rows: &[model::Credential]) {
+    for row in rows {
+        let membership = row.row.get::<Membership>();
+        let consumer = consumers.get_mut(row.consumer);
+        if let (Some(Membership(group)), Some(consumer)) = (membership, consumer)
+            && !consumer.groups.contains(group)
+        {
+            consumer.groups.push(group.clone());
+        }
     }
 }
 

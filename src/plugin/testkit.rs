@@ -3,7 +3,6 @@
 //! The kit reads a whole declarative file, attaches every plugin of it to one route, and lets each
 //! request run through the phases as the gateway would.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -124,9 +123,11 @@ impl Kit {
     /// The plugins of a file, with state that outlives it.
     pub fn adopting(table: &[&'static PluginDef], yaml: &str, keeps: &Keeps) -> Kit {
         let (model, report) = read(table, yaml);
-        let model = model.unwrap_or_else(|| panic!("{}", report.to_text()));
-        let identity = Identity::new(model.consumers.iter().map(consumer).collect());
-        let credentials = credentials(table, model.credentials);
+        let mut model = model.unwrap_or_else(|| panic!("{}", report.to_text()));
+        let mut consumers: Vec<Consumer> = model.consumers.iter().map(consumer).collect();
+        join_groups(&mut consumers, &model.credentials);
+        let identity = Identity::new(consumers);
+        let credentials = Credentials::take(&mut model, table);
         let handles = Handles::default();
         let mut slots: Vec<Slot> = Vec::new();
         for plugin in &model.plugins {
@@ -309,23 +310,6 @@ fn consumer(consumer: &model::Consumer) -> Consumer {
         custom_id: consumer.custom_id.clone(),
         ..Consumer::default()
     }
-}
-
-fn credentials(table: &[&'static PluginDef], rows: Vec<model::Credential>) -> Credentials {
-    let mut by_table: HashMap<&str, Vec<CredentialRow>> = HashMap::new();
-    for row in rows {
-        by_table.entry(row.table).or_default().push(CredentialRow {
-            id: row.meta.id.to_string(),
-            consumer: row.consumer.into(),
-            parsed: Arc::new(row.row),
-        });
-    }
-    let mut credentials = Credentials::default();
-    for def in table.iter().filter_map(|def| def.credentials.as_ref()) {
-        let rows = by_table.remove(def.known.key).unwrap_or_default();
-        credentials.insert(def.known.key, (def.index)(rows));
-    }
-    credentials
 }
 
 fn attach(

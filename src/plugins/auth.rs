@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::message::Reply;
+use crate::message::{Known, Reply};
 use crate::plugin::{Build, RequestCx, Verdict};
 use crate::util::ids::ConsumerIx;
+
+/// Where a client's own credentials stand, in the order in which they are looked at.
+pub(super) const FIELDS: [Known; 2] = [Known::ProxyAuthorization, Known::Authorization];
 
 /// Who must prove what, and what happens without a proof.
 #[derive(Clone, Debug)]

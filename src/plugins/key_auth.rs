@@ -60,6 +60,7 @@ pub static PLUGIN: PluginDef = PluginDef {
             parse: parse_key,
             unique: &["key"],
             generated: &["key"],
+            stored: &[],
             id: CredentialId::Content,
         },
         index,

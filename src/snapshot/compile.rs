@@ -3,20 +3,17 @@
 //!
 //! Invariant: this cannot fail; what could go wrong, [`super::verify::check`] has refused.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use super::plans::{self, Plans};
 use super::services::{self, UpstreamTls, Wiring};
 use super::verify::Checked;
 use super::{Protocols, Route, Snapshot, entities};
 use crate::config::model::{self, Model, PathHandling, Protocol};
 use crate::identity::{Consumer, Identity};
-use crate::plugin::{CredentialRow, Credentials, Instance, PluginDef};
+use crate::plugin::{Credentials, Instance, PluginDef, join_groups};
 use crate::router::{self, Flavor};
 use crate::telemetry::Metrics;
 use crate::util::handles::Handles;
-use crate::util::ids::{ConsumerIx, ServiceIx};
+use crate::util::ids::ServiceIx;
 use crate::util::keep::Keeps;
 
 /// What a snapshot is made of besides the file: things of the process.
@@ -40,9 +37,9 @@ pub struct Parts<'a> {
 /// Compiles a checked file. May take long: not to be called on a data-plane thread.
 pub fn compile(checked: Checked, parts: &Parts<'_>) -> Snapshot {
     let mut checked = checked;
-    let credentials = credentials(&mut checked.model, parts.table);
+    let identity = identity(&checked.model);
+    let credentials = Credentials::take(&mut checked.model, parts.table);
     let model = &checked.model;
-    let identity = Identity::new(model.consumers.iter().map(consumer).collect());
     let wiring = Wiring::new(&services::Sources {
         model,
         certificates: &checked.certificates,
@@ -95,24 +92,11 @@ pub fn compile(checked: Checked, parts: &Parts<'_>) -> Snapshot {
     }
 }
 
-/// Takes the rows out of the model and makes one index a table.
-fn credentials(model: &mut Model, table: &[&'static PluginDef]) -> Credentials {
-    let mut rows: HashMap<&'static str, Vec<CredentialRow>> = HashMap::new();
-    for credential in model.credentials.drain(..) {
-        rows.entry(credential.table)
-            .or_default()
-            .push(CredentialRow {
-                id: credential.meta.id.to_string(),
-                consumer: ConsumerIx::from(credential.consumer),
-                parsed: Arc::new(credential.row),
-            });
-    }
-    let mut credentials = Credentials::default();
-    for def in table.iter().filter_map(|def| def.credentials.as_ref()) {
-        let own = rows.remove(def.known.key).unwrap_or_default();
-        credentials.insert(def.known.key, (def.index)(own));
-    }
-    credentials
+/// The consumers with their groups.
+fn identity(model: &Model) -> Identity {
+    let mut consumers: Vec<Consumer> = model.consumers.iter().map(consumer).collect();
+    join_groups(&mut consumers, &model.credentials);
+    Identity::new(consumers)
 }
 
 fn consumer(consumer: &model::Consumer) -> Consumer {
@@ -120,8 +104,8 @@ fn consumer(consumer: &model::Consumer) -> Consumer {
         id: consumer.meta.id.to_string(),
         username: consumer.username.clone(),
         custom_id: consumer.custom_id.clone(),
-        groups: Vec::new(),
         entity: entities::consumer(consumer),
+        ..Consumer::default()
     }
 }
 

@@ -58,6 +58,7 @@ static AUTH_DEF: PluginDef = PluginDef {
             parse: parse_key,
             unique: &["key"],
             generated: &[],
+            stored: &[],
             id: CredentialId::Field("key"),
         },
         index,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::message::{Known, RequestHead, query};
+use crate::message::{Known, RequestHead, cookie, query};
 
 /// The places to look at.
 #[derive(Clone, Debug)]
@@ -56,15 +56,11 @@ impl Places {
     }
 }
 
-/// The first cookie of that name, as nginx finds it: whatever its case.
+/// The first cookie of that name.
 fn cookie<'r>(request: &'r RequestHead, name: &str) -> Option<&'r str> {
-    let lines = request.headers.all_known(Known::Cookie);
-    let texts = lines.filter_map(|line| std::str::from_utf8(line).ok());
-    let mut pairs = texts
-        .flat_map(|text| text.split(';'))
-        .filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(key, _)| key.trim().eq_ignore_ascii_case(name))?;
-    Some(value.trim())
+    let mut lines = request.headers.all_known(Known::Cookie);
+    let value = lines.find_map(|line| cookie::find(line, name))?;
+    std::str::from_utf8(value).ok()
 }
 
 /// What stands behind the first `Bearer` or `bearer` that blanks follow.

@@ -25,6 +25,7 @@ pub(super) const DEF: CredentialDef = CredentialDef {
         parse,
         unique: &["key"],
         generated: &["key"],
+        stored: &[],
         id: CredentialId::Content,
     },
     index,

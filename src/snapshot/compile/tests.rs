@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::super::testing::{Keys, TABLE};
 use super::*;
 use crate::snapshot::{Surroundings, check};
@@ -188,7 +190,7 @@ auth_keys: [{key: K1, consumer: v}, {key: K2, consumer: u}]
 ";
     let (checked, _) = check(text, "f", &Surroundings::default(), TABLE);
     let mut model = checked.unwrap().model;
-    let keys = credentials(&mut model, TABLE).table::<Keys>("auth_keys");
+    let keys = Credentials::take(&mut model, TABLE).table::<Keys>("auth_keys");
     assert_eq!(*keys, [("K1".to_owned(), 1), ("K2".to_owned(), 0)]);
 }
 
