@@ -7,19 +7,27 @@ use sluicegate::http1::framing::{Decoder, FramingError};
 use sluicegate::http1::limits::Limits;
 use sluicegate::http1::parse::{self, ParseError};
 use sluicegate::http1::write;
-use sluicegate::message::{Framing, Headers, Known, RequestHead, ResponseHead, Version, uri};
+use sluicegate::message::{
+    Framing, Headers, Known, RequestHead, ResponseHead, Version, authorization, cookie, date,
+    query, uri,
+};
+use sluicegate::util::{base64, clock};
 
 /// A target: what it is called and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Target; 6] = [
+pub const ALL: [Target; 10] = [
     ("request_head", request_head),
     ("response_head", response_head),
     ("chunked", chunked),
     ("uri", uri),
     ("config_text", config_text),
     ("header_edits", header_edits),
+    ("basic_credentials", basic_credentials),
+    ("hmac_signature", hmac_signature),
+    ("cookie", cookie),
+    ("query", query),
 ];
 
 /// Splits off the byte that says how long the pieces are.
@@ -308,4 +316,80 @@ fn compare(headers: &Headers, list: &[(String, Vec<u8>)], name: &str) {
     assert_eq!(out.len(), headers.text_len());
     let text = String::from_utf8_lossy(&out).into_owned();
     assert_eq!(text.split_inclusive("\r\n").count(), list.len());
+}
+
+/// `Authorization: Basic`: what is read is the text that is there, cut at its first colon.
+pub fn basic_credentials(data: &[u8]) {
+    if let Some(basic) = authorization::basic(data) {
+        assert!(authorization::is_scheme(data, "basic"));
+        assert!(!authorization::is_scheme(data, "hmac"));
+        assert!(!basic.user().is_empty() && !basic.user().contains(&b':'));
+        assert!(basic.user().len() + basic.password().len() < data.len());
+    }
+    // Whatever bytes: written down they are read again.
+    let written = format!("Basic {}", base64::encode_url(data));
+    let again = authorization::basic(written.as_bytes());
+    let colon = data.iter().position(|byte| *byte == b':');
+    match colon.filter(|colon| *colon > 0) {
+        Some(colon) => {
+            let again = again.expect("a user is there");
+            assert_eq!(again.user(), &data[..colon]);
+            assert_eq!(again.password(), &data[colon + 1..]);
+        }
+        None => assert_eq!(again, None),
+    }
+}
+
+/// `Authorization: hmac`: what is read can be written and is read as the same; so is the date that
+/// stands in its place.
+pub fn hmac_signature(data: &[u8]) {
+    if let Some(secs) = date::parse(data) {
+        assert_eq!(date::parse(&clock::imf_fixdate(secs)), Some(secs));
+    }
+    let Some(read) = authorization::hmac(data) else {
+        return;
+    };
+    let values = [read.username, read.algorithm, read.headers, read.signature];
+    for value in values {
+        assert!(!value.is_empty() && !value.contains('"'), "{value:?}");
+    }
+    let [username, algorithm, headers, signature] = values;
+    let again = format!(
+        "hmac signature=\"{signature}\",username=\"{username}\",  headers=\"{headers}\", algorithm=\"{algorithm}\""
+    );
+    assert_eq!(authorization::hmac(again.as_bytes()), Some(read));
+}
+
+/// Cookies: every pair that is read is found under its name, and no text is made up.
+pub fn cookie(data: &[u8]) {
+    let bounds = data.as_ptr_range();
+    for (name, value) in cookie::pairs(data) {
+        assert!(bounds.start <= value.as_ptr() && value.as_ptr_range().end <= bounds.end);
+        assert!(!name.contains(&b';') && !name.contains(&b'=') && !value.contains(&b';'));
+        if let Ok(text) = std::str::from_utf8(name) {
+            let mut named =
+                cookie::pairs(data).filter(|(other, _)| other.eq_ignore_ascii_case(name));
+            assert_eq!(
+                cookie::find(data, text),
+                named.next().map(|(_, value)| value)
+            );
+        }
+    }
+}
+
+/// Queries: what is cut out is gone, and everything else stays as it was.
+pub fn query(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    for (key, value) in query::pairs(text) {
+        let name = query::decode(key);
+        assert!(query::decode(value).len() <= 3 * value.len());
+        let rest = query::without(text, &name);
+        let kept: Vec<_> = query::pairs(text)
+            .filter(|(other, _)| query::decode(other) != name)
+            .collect();
+        assert_eq!(query::pairs(&rest).collect::<Vec<_>>(), kept);
+        assert!(rest.len() <= text.len() + 1);
+    }
 }

@@ -4,7 +4,7 @@
 //!
 //! `allow` is asked first, then `deny`, then the list that is built in: Kong's, as regular
 //! expressions of our own. It knows what calls itself bot, spider, crawler or scraper, a few
-//! libraries and monitors (`Apache-HttpClient`, `Python-urllib`, `WinHTTP`, …) and some two hundred
+//! libraries and monitors (`Apache-HttpClient`, `Python-urllib`, `WinHTTP`, …) and more than a hundred
 //! crawlers by name. `curl` and browsers are not in it.
 //!
 //! | `User-Agent` | Answer |

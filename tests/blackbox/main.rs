@@ -23,6 +23,7 @@ mod http2_abuse;
 mod operation;
 mod owner;
 mod plugins;
+mod plugins_auth;
 mod plugins_transform;
 mod posting;
 mod proxying;

@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod grpc;
 pub mod h2;
 pub mod redis;
+pub mod sign;
 pub mod upstream;
 pub mod x509;
 

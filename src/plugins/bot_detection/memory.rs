@@ -6,7 +6,7 @@
 //! more than lying about the name does.
 
 use std::cell::Cell;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,9 +38,7 @@ impl Memory {
 
     /// The answer of `ask` about a text, remembered.
     pub(super) fn recall(&self, text: &[u8], ask: impl FnOnce() -> bool) -> bool {
-        let mut hasher = KEY.build_hasher();
-        (self.0, text).hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = KEY.hash_one((self.0, text));
         let (place, name) = (hash as usize / 4 % ENTRIES, hash & !(TAKEN | YES) | TAKEN);
         TABLE.with(|table| {
             let Some(entry) = table.get(place) else {
