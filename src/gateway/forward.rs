@@ -324,6 +324,11 @@ async fn answered(
         down.start(busy, worker);
     }
     let relayed = relay(client, busy, worker, times, &mut link).await;
+    if relayed == Relayed::Unsaid {
+        busy.wishes = None;
+        let error = attempt::broken(UpstreamErrorKind::Malformed);
+        return fail(client, busy, worker, None, error).await;
+    }
     if let Some(wishes) = busy.wishes.take()
         && let Some(mut copy) = busy.download.kept().map(<[u8]>::to_vec)
     {
@@ -528,10 +533,13 @@ async fn collect(
 }
 
 /// How relaying the bodies ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Relayed {
     Whole,
     ClientGone,
     Broken,
+    /// The begin of the body was broken, and not even the head has been sent.
+    Unsaid,
 }
 
 /// Passes the response body down, and what is left of the request body up.
@@ -558,6 +566,7 @@ async fn relay(
         match download.poll(cx, &mut link.io, &mut client.io) {
             Poll::Ready(Ok(())) => return Poll::Ready(Relayed::Whole),
             Poll::Ready(Err(PumpError::SinkClosed)) => return Poll::Ready(Relayed::ClientGone),
+            Poll::Ready(Err(_)) if download.written == 0 => return Poll::Ready(Relayed::Unsaid),
             Poll::Ready(Err(_)) => return Poll::Ready(Relayed::Broken),
             Poll::Pending => {}
         }
@@ -620,7 +629,7 @@ fn ended(
             ex.client_gone();
             Next::Abort
         }
-        Relayed::Broken => {
+        Relayed::Broken | Relayed::Unsaid => {
             // The head is out: a cut connection is the only honest way to say so.
             ex.set_origin(
                 ProxyError::Upstream(UpstreamError {

@@ -194,6 +194,24 @@ fn broken_chunks_from_an_upstream_are_not_repaired() {
 }
 
 #[test]
+fn a_body_that_is_broken_from_its_begin_is_a_502() {
+    // In one segment with its head, so that nothing has been said yet.
+    let upstream = Upstream::raw(move |mut serving| {
+        serving.request();
+        serving.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nabc\r\n");
+        serving.left();
+    });
+    let gateway = proxy(&upstream);
+    let response = gateway.get("/");
+    response.is_error(
+        502,
+        "An invalid response was received from the upstream server",
+    );
+    assert_eq!(response.header("transfer-encoding"), None);
+    assert_eq!(response.header("connection"), Some("close"));
+}
+
+#[test]
 fn a_client_that_leaves_cancels_its_request() {
     let upstream = Upstream::raw(|mut serving| {
         serving.request();
