@@ -29,6 +29,9 @@ const FAILURES: u32 = 3;
 const SOON: Duration = Duration::from_millis(100);
 /// How often the probe looks at a server that answers.
 const REGULAR: Duration = Duration::from_secs(2);
+/// A circuit that opens again so soon after it closed stays open longer each time: the server
+/// answers the probe, but not what requests ask.
+const RELAPSE: Duration = Duration::from_secs(10);
 /// The log says the same again only after this many seconds.
 const SAY_AGAIN: u64 = 10;
 
@@ -91,8 +94,10 @@ pub(super) struct Node {
     generation: AtomicU64,
     /// Why the circuit is open, and since when.
     why: Mutex<Option<(Away, Instant)>>,
-    /// When the log last heard of it, in seconds since 1970.
+    /// When the log last heard that it is away, in seconds since 1970.
     said: AtomicU64,
+    /// The log still thinks that it is away.
+    said_away: AtomicBool,
     /// Wakes the probe.
     opened: Arc<Notify>,
     /// Cancelled when the node is gone.
@@ -126,6 +131,7 @@ impl Node {
             generation: AtomicU64::new(0),
             why: Mutex::default(),
             said: AtomicU64::new(0),
+            said_away: AtomicBool::new(false),
             opened: Arc::default(),
             gone: gone.clone(),
             _gone: gone.drop_guard(),
@@ -265,6 +271,7 @@ impl Node {
         self.generation.fetch_add(1, Ordering::Relaxed);
         *lock(&self.why) = Some((away.clone(), clock::now()));
         if self.may_say() {
+            self.said_away.store(true, Ordering::Relaxed);
             warn!(
                 "redis {}: {away}; counting locally until it is back",
                 self.address
@@ -277,7 +284,8 @@ impl Node {
     fn closes(&self) {
         self.failures.store(0, Ordering::Relaxed);
         *lock(&self.why) = None;
-        if self.open.swap(false, Ordering::Relaxed) {
+        self.open.store(false, Ordering::Relaxed);
+        if self.said_away.swap(false, Ordering::Relaxed) {
             info!("redis {} is back", self.address);
         }
     }
@@ -367,25 +375,35 @@ fn numbers(value: Value) -> Result<Vec<i64>, Away> {
 /// Looks at a server for as long as anybody uses it.
 async fn watch(node: Weak<Node>) {
     let mut pause = SOON;
+    let mut closed = None;
     loop {
         let Some(node) = node.upgrade() else { return };
+        let was_open = node.is_open();
         match node.ping().await {
             Ok(()) => node.closes(),
             Err(away) => node.opens(&away),
         }
-        pause = match node.is_open() {
-            true => (pause * 2).min(REGULAR),
-            false => REGULAR,
+        let next = match (was_open, node.is_open()) {
+            (_, true) => {
+                pause = (pause * 2).min(REGULAR);
+                pause
+            }
+            (true, false) => {
+                closed = Some(clock::now());
+                REGULAR
+            }
+            (false, false) => REGULAR,
         };
         let (gone, opened) = (node.gone(), node.opened.clone());
         drop(node);
         tokio::select! {
             () = gone.cancelled() => return,
-            () = sleep(pause) => {}
-            // The circuit has just opened: soon is early enough.
+            () = sleep(next) => {}
+            // The circuit has just opened.
             () = opened.notified() => {
-                pause = SOON;
-                sleep(SOON).await;
+                let relapsed = closed.is_some_and(|at| clock::now() - at < RELAPSE);
+                pause = if relapsed { (pause * 2).min(REGULAR) } else { SOON };
+                sleep(pause).await;
             }
         }
     }

@@ -296,6 +296,29 @@ async fn nonsense_is_bounded_counted_and_named() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_server_that_answers_probes_alone_is_asked_less_and_less() {
+    let server = Redis::start(&[]);
+    server.ask("ACL SETUSER default -evalsha");
+    let kit = Kit::new();
+    let client = kit.clients.client(target(server.port()));
+    let begin = Instant::now();
+    let mut asked = 0;
+    while begin.elapsed() < Duration::from_millis(1_500) {
+        match kit.sum(&client, "k").await {
+            Err(Away::Open) => sleep(Duration::from_millis(1)).await,
+            Err(away) => {
+                assert!(away.to_string().contains("no permissions"), "{away}");
+                asked += 1;
+            }
+            Ok(sum) => panic!("{sum:?}"),
+        }
+    }
+    assert!((6..=15).contains(&asked), "{asked}");
+    server.ask("ACL SETUSER default +evalsha");
+    kit.works(&client).await;
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_server_that_closes_idle_connections_loses_no_request() {
     let server = Redis::start(&[]);
     let kit = Kit::new();
