@@ -6,6 +6,8 @@
 //! `taskset`, the proxy in turn has the first and everything else the second. `wrk` makes the load
 //! where it is installed, else a client of our own. Prints a table and writes `target/load.json`.
 //!
+//! The release build is measured, or the program that the variable `SLUICEGATE` names.
+//!
 //! `--quick` is one short round for a look; `--own-client` ignores wrk; `--only NAME,…` and
 //! `--case NAME,…` choose.
 #![allow(

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,25 @@ fn start(name: &'static str, address: SocketAddr, command: Command, pins: Pins) 
     }
 }
 
+/// The program to measure: what `SLUICEGATE` names, else the release build, made now if need be.
+fn gateway() -> PathBuf {
+    if let Some(path) = std::env::var_os("SLUICEGATE") {
+        return path.into();
+    }
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--release", "--locked", "--bin", "sluicegate"]);
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    assert!(
+        build.status().unwrap().success(),
+        "the release build failed"
+    );
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target"),
+        PathBuf::from,
+    );
+    target.join("release/sluicegate")
+}
+
 fn sluicegate(upstream: SocketAddr, pins: Pins) -> Proxy {
     let address = free_address();
     let file = scratch().join("load.yaml");
@@ -110,7 +130,7 @@ consumers:
         ),
     )
     .unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+    let mut command = Command::new(gateway());
     command.arg("run").arg("-c").arg(file);
     command.args([
         "--proxy-listen",
