@@ -19,6 +19,7 @@
 )]
 
 mod client;
+mod gateway;
 mod measure;
 mod proxies;
 mod report;

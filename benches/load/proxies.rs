@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 
 use crate::Case;
+use crate::gateway;
 use crate::measure::{Pins, Running, on_path, scratch};
 
 /// Something to send load to.
@@ -76,25 +76,6 @@ fn start(name: &'static str, address: SocketAddr, command: Command, pins: Pins) 
     }
 }
 
-/// The program to measure: what `SLUICEGATE` names, else the release build, made now if need be.
-fn gateway() -> PathBuf {
-    if let Some(path) = std::env::var_os("SLUICEGATE") {
-        return path.into();
-    }
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--release", "--locked", "--bin", "sluicegate"]);
-    build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    assert!(
-        build.status().unwrap().success(),
-        "the release build failed"
-    );
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target"),
-        PathBuf::from,
-    );
-    target.join("release/sluicegate")
-}
-
 fn sluicegate(upstream: SocketAddr, pins: Pins) -> Proxy {
     let address = free_address();
     let file = scratch().join("load.yaml");
@@ -130,7 +111,7 @@ consumers:
         ),
     )
     .unwrap();
-    let mut command = Command::new(gateway());
+    let mut command = Command::new(gateway::program());
     command.arg("run").arg("-c").arg(file);
     command.args([
         "--proxy-listen",

@@ -167,7 +167,8 @@ async fn forward(mut stream: Box<Stream>, sends: Sends) -> Response<ReplyBody> {
             live: &live,
             times,
         };
-        let arrived = way.attempts(upload, sends, |_| Ok(())).await;
+        // Boxed, so that a stream to an HTTP/1.1 upstream does not carry it along.
+        let arrived = Box::pin(way.attempts(upload, sends, |_| Ok(()))).await;
         arrived.map(Answer::Http2)
     } else {
         let arrived = over_http1::attempts(&mut stream, &live, times, sends).await;

@@ -492,3 +492,13 @@ async fn the_end_of_a_drain_drops_what_is_left() {
     assert!(tokio::time::Instant::now() >= deadline);
     assert_eq!(heard_soon().await, ["Abandoned false", "log 499 gateway"]);
 }
+
+/// It is moved several times before its first poll.
+#[test]
+fn a_streams_future_is_small() {
+    fn size_of_returned<A, B, C, D, E, R>(_: impl Fn(A, B, C, D, E) -> R) -> usize {
+        size_of::<R>()
+    }
+    let size = size_of_returned(super::exchange);
+    assert!(size <= 3 * 1024, "{size} bytes");
+}
