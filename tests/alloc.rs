@@ -58,3 +58,24 @@ fn six_plugins_allocate_a_known_few() {
         "{made} allocations in {REQUESTS} requests"
     );
 }
+
+/// Three are key-auth's: the key, and the credential's id as credential and as what it is called.
+/// Who may pass is one bit, one search among addresses, one look at what was decided before.
+#[test]
+fn judging_who_asks_allocates_nothing() {
+    const PLUGINS: &str = "
+plugins:
+- name: key-auth
+- {name: acl, config: {allow: [staff]}}
+- {name: ip-restriction, config: {allow: [127.0.0.0/8, 10.0.0.0/8]}}
+- {name: bot-detection, config: {deny: [old-app]}}
+consumers:
+- {username: c, keyauth_credentials: [{key: k}], acls: [{group: beta}, {group: staff}]}
+";
+    let config = common::config(common::upstream(common::ANSWER), PLUGINS);
+    let made = allocations(&config, &common::guarded());
+    assert!(
+        made <= 3 * REQUESTS,
+        "{made} allocations in {REQUESTS} requests"
+    );
+}

@@ -21,7 +21,7 @@ pub(super) static CRAWLERS: LazyLock<Option<Regex>> =
 const WORDS: &str = r"(?i:spider|crawl)|[Ss]crape|(?s:[^C][^Uu])[Bb]ot|(?:[Bb]ot|[Aa]rchiver|[Ii]ndexer|[Ss]craper)[/ ][0-9]";
 
 /// What takes more than a name.
-const SHAPES: &str = r"Google.*/\+/web/snippet|MSIE [0-9]+\.[0-9]+(?:[a-z][0-9]?)?;.* MSIECrawler|Y!J-BR[A-Z]/[0-9]|Accoona-[A-Za-z]+-Agent|Yahoo[a-z]*Seeker|WeSEE:[A-Za-z_]|Xenu(?:.s)? Link Sleuth|Yandex\w|50\.nu|\bYeti|jbot\b";
+const SHAPES: &str = r"Google.*/\+/web/snippet|MSIE [0-9]+\.[0-9]+(?:[a-z][0-9]?)?;.* MSIECrawler|Y!J-BR[A-Z]/[0-9]|Accoona-[A-Za-z]+-Agent|Yahoo[a-z]*Seeker|WeSEE:[A-Za-z_]|Xenu(?:.s)? Link Sleuth|Yandex\w|50\.nu|\bYeti|jbot\b|/[A-Za-z]+[Bb]ot-[0-9]|[Cc]harlotte";
 
 /// Names that stand at the very beginning.
 const FIRST: &[&str] = &["NING", "Zao", "vortex", "voyager"];
@@ -45,6 +45,7 @@ const WITH_VERSION: &[&str] = &[
     "PostPost",
     "Steeler",
     "VSE",
+    "WebCrunch",
     "WebZIP",
     "envolk",
     "facebookexternalhit",
@@ -138,7 +139,6 @@ const NAMES: &[&str] = &[
     "findlinks",
     "gonzo1",
     "grub-client",
-    "harlotte",
     "heritrix",
     "holmes",
     "htdig",
