@@ -15,13 +15,14 @@ pub mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::config::model::HashInput;
 use crate::identity::Identity;
 use crate::message::Entity;
 use crate::plugin::Plan;
 use crate::router::{PathHandling, RouteTable};
 use crate::telemetry::RouteMetrics;
 use crate::tls::{CertTable, ClientTls};
-use crate::upstream::Cluster;
+use crate::upstream::{Cluster, Policy};
 use crate::util::ids::{RouteIx, ServiceIx};
 pub use compile::{Parts, compile};
 pub use entities::entities_of;
@@ -53,6 +54,8 @@ pub struct Snapshot {
     pub unrouted: Arc<RouteMetrics>,
     /// One per distinct upstream or host; services point in here.
     pub clusters: Vec<Arc<Cluster>>,
+    /// How each cluster is used.
+    pub policies: Vec<Arc<Policy>>,
     /// The targets of each cluster, as the file has them.
     pub targets: Vec<Vec<TargetSpec>>,
     /// Certificates by server name.
@@ -131,8 +134,18 @@ pub struct Upstream {
     pub host_header: Option<String>,
     /// Position of its cluster in [`Snapshot::clusters`].
     pub cluster: usize,
+    /// What its requests are hashed by, where they are.
+    pub hashing: Option<Hashing>,
     /// Its targets, as views show them.
     pub targets: Vec<Entity>,
+}
+
+/// What requests are hashed by.
+pub struct Hashing {
+    /// Asked first.
+    pub on: HashInput,
+    /// Asked when the first gives nothing.
+    pub fallback: HashInput,
 }
 
 /// One target of a cluster: an address or a name that is resolved.
@@ -170,6 +183,11 @@ impl Snapshot {
     /// The service of a route.
     pub fn service_of(&self, route: &Route) -> Option<&Service> {
         route.service.and_then(|ix| self.services.get(ix.ix()))
+    }
+
+    /// What the requests of a service are hashed by.
+    pub fn hashing(&self, service: &Service) -> Option<&Hashing> {
+        self.upstreams.get(service.upstream?)?.hashing.as_ref()
     }
 
     /// `Host` that an upstream entity prescribes for a service.

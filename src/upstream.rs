@@ -6,9 +6,13 @@ pub mod balance;
 pub mod cluster;
 pub mod connect;
 pub mod error;
+pub mod hash;
+pub mod latency;
+pub mod policy;
 pub mod pool;
 
 pub use balance::{Balancer, Picked};
 pub use cluster::{Cluster, ClusterKey, Endpoint, EndpointSet, EndpointSpec, Resolution};
 pub use error::{UpstreamError, UpstreamErrorKind};
+pub use policy::{Algorithm, Policy};
 pub use pool::{Pool, PoolKey, Reused};

@@ -3,17 +3,13 @@
 //! Invariant: this is the only place where something is refused because it is not built yet; a
 //! feature that arrives deletes its line here.
 
-use super::model::{Algorithm, HashInput, Meta, Model, Protocol, Upstream};
+use super::model::{Meta, Model, Protocol, Upstream};
 use super::report::Report;
 
 /// A refusal for upstreams: the field, what is in the way, and whether an upstream asks for it.
 type UpstreamLimit = (&'static str, &'static str, fn(&Upstream) -> bool);
 
 const UPSTREAM_LIMITS: &[UpstreamLimit] = &[
-    ("algorithm", "algorithms other than round-robin", |u| {
-        u.algorithm != Algorithm::RoundRobin && u.hash_on == HashInput::None
-    }),
-    ("hash_on", "hashing", |u| u.hash_on != HashInput::None),
     ("healthchecks", "active health checks", |u| {
         u.healthchecks.active.is_on()
     }),

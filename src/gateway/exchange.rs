@@ -5,6 +5,8 @@
 //! `end`, which writes the log whatever happened before. An exchange is reused; `begin` forgets
 //! the one before.
 
+mod hashing;
+
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::hashing::Hashed;
 use super::error::ProxyError;
 use super::live::{Live, Worker};
 use super::rewrite::{self, Times, Upward};
@@ -56,6 +59,9 @@ pub struct Exchange {
     tries: Vec<Try>,
     upstream_uri: String,
     endpoint: Option<Picked>,
+    hashed: Hashed,
+    /// When the last attempt began.
+    attempted: Option<Instant>,
     outcome_due: bool,
     gated: Option<Instant>,
     /// When the client's body was waited for last.
@@ -86,6 +92,8 @@ impl Default for Exchange {
             tries: Vec::new(),
             upstream_uri: String::new(),
             endpoint: None,
+            hashed: Hashed::default(),
+            attempted: None,
             outcome_due: false,
             gated: None,
             body_came: None,
@@ -124,7 +132,8 @@ impl Exchange {
         self.upstream_uri.clear();
         (self.bytes_in, self.bytes_out, self.body_out) = (0, 0, 0);
         (self.gated, self.handed_over, self.body_came) = (None, None, None);
-        (self.head_in, self.over) = (None, None);
+        (self.head_in, self.over, self.attempted) = (None, None, None);
+        self.hashed = Hashed::default();
         self.status = 0;
         self.interim.clear();
     }
@@ -286,11 +295,12 @@ impl Exchange {
         let began = Instant::now();
         let live = self.live()?;
         let service = self.service(&live.snapshot).ok_or(ProxyError::NoService)?;
+        let key = self.hash_key(&live, service);
         let tries = &self.tries;
         let tried = |endpoint: &Endpoint| tries.iter().any(|t| t.address == endpoint.address);
         let picked = live.balancer(service.cluster, |balancer| {
             let resolution = balancer.endpoints().resolution;
-            balancer.pick(tried).ok_or(match resolution {
+            balancer.pick(key, began, tried).ok_or(match resolution {
                 // Names of targets are the balancer's affair.
                 _ if service.upstream.is_some() => ProxyError::NoPeer,
                 Resolution::NotFound => ProxyError::NameNotFound,
@@ -301,6 +311,7 @@ impl Exchange {
         let endpoint = picked.ok_or(ProxyError::Internal)??;
         let at = Instant::now();
         self.handed_over.get_or_insert(began);
+        self.attempted = Some(began);
         self.tries.push(Try {
             address: endpoint.address,
             failed: None,
@@ -435,8 +446,12 @@ impl Exchange {
 
     /// A final response head is in `response`.
     pub fn upstream_head(&mut self) {
-        self.head_in = Some(Instant::now());
+        let now = Instant::now();
+        self.head_in = Some(now);
         self.origin = Origin::Upstream;
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.answered(self.upstream_since(now), now);
+        }
         if let Some(last) = self.tries.last_mut() {
             last.status = Some(self.response.status);
         }
@@ -469,8 +484,16 @@ impl Exchange {
             last.status = Some(if error.kind.is_timeout() { 504 } else { 502 });
         }
         if let Some(endpoint) = self.endpoint.take() {
+            let now = Instant::now();
+            endpoint.failed(self.upstream_since(now), now);
             endpoint.end(true);
         }
+    }
+
+    /// Since when the upstream is waited for: the attempt, or the last piece of the client's body
+    /// that was waited for.
+    fn upstream_since(&self, now: Instant) -> Instant {
+        self.attempted.max(self.body_came).unwrap_or(now)
     }
 
     /// Whether one more attempt is allowed by count and kind.
@@ -551,6 +574,9 @@ impl Exchange {
             self.origin,
         );
         let wishes = plan.run_response(&mut cx, &mut self.choices);
+        if self.head_in.is_some() {
+            self.set_hash_cookie(&live);
+        }
         self.status = self.response.status;
         let times = self.times();
         rewrite::finish_response(self, &worker.policy, &times);
@@ -629,10 +655,14 @@ impl Exchange {
             // Dropped before there was an answer: only the client's leaving does that.
             self.client_gone();
         }
+        let over = self.over();
         if let Some(endpoint) = self.endpoint.take() {
+            if self.head_in.is_none() {
+                endpoint.abandoned(self.upstream_since(over), over);
+            }
             endpoint.end(false);
         }
-        self.over.get_or_insert_with(Instant::now);
+        self.over.get_or_insert(over);
         let Some(live) = self.live.take() else { return };
         let route = self.route.and_then(|ix| live.snapshot.route(ix));
         let plan = route.map_or(&live.snapshot.global, |route| &route.plan);

@@ -106,6 +106,7 @@ impl Live {
         if place.is_none() {
             *place = Some(Balancer::new(
                 self.snapshot.clusters.get(cluster)?.clone(),
+                self.snapshot.policies.get(cluster)?.clone(),
                 self.worker,
             ));
         }

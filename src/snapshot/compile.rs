@@ -83,6 +83,7 @@ pub fn compile(checked: Checked, parts: &Parts<'_>) -> Snapshot {
         global: plans.global(),
         unrouted: parts.metrics.route("", ""),
         clusters: wiring.clusters,
+        policies: wiring.policies,
         targets: wiring.targets,
         identity,
         hash: checked.hash,

@@ -124,6 +124,7 @@ pub(super) fn upstream(model: &Model, upstream: &Upstream) -> Entity {
         "name": upstream.name,
         "algorithm": algorithm(upstream.algorithm),
         "slots": upstream.slots,
+        "slow_start": upstream.slow_start.as_secs_f64(),
         "host_header": upstream.host_header,
         "use_srv_name": upstream.use_srv_name,
         "client_certificate": certificate_link(model, upstream.client_certificate),

@@ -9,11 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::entities;
-use super::{Service, TargetSpec, Upstream};
+use super::{Hashing, Service, TargetSpec, Upstream};
 use crate::config::model::{self, Model};
 use crate::tls::client::{Alpn, Verify};
 use crate::tls::{CaCert, Certificate, ClientTls, TlsClients, TlsIdentity, TlsSetupError};
-use crate::upstream::{Cluster, ClusterKey, EndpointSpec, Resolution};
+use crate::upstream::{Algorithm, Cluster, ClusterKey, EndpointSpec, Policy, Resolution};
 use crate::util::keep::Keeps;
 
 /// Intermediate certificates that a verified chain may have where the service says nothing
@@ -84,6 +84,8 @@ pub(super) struct Wiring {
     pub(super) services: Vec<Service>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) clusters: Vec<Arc<Cluster>>,
+    /// How each cluster is used.
+    pub(super) policies: Vec<Arc<Policy>>,
     /// The targets of each cluster.
     pub(super) targets: Vec<Vec<TargetSpec>>,
     by_key: HashMap<ClusterKey, usize>,
@@ -118,7 +120,11 @@ impl Wiring {
         Upstream {
             entity: entities::upstream(model, upstream),
             host_header: upstream.host_header.clone(),
-            cluster: self.cluster(sources.keeps, key, specs),
+            cluster: self.cluster(sources.keeps, key, specs, policy(upstream)),
+            hashing: (upstream.algorithm == model::Algorithm::ConsistentHashing).then(|| Hashing {
+                on: upstream.hash_on.clone(),
+                fallback: upstream.hash_fallback.clone(),
+            }),
             targets: targets
                 .map(|target| entities::target(model, target))
                 .collect(),
@@ -167,10 +173,16 @@ impl Wiring {
             port: service.port,
             weight: 100,
         };
-        self.cluster(keeps, key, vec![target])
+        self.cluster(keeps, key, vec![target], Policy::default())
     }
 
-    fn cluster(&mut self, keeps: &Keeps, key: ClusterKey, targets: Vec<TargetSpec>) -> usize {
+    fn cluster(
+        &mut self,
+        keeps: &Keeps,
+        key: ClusterKey,
+        targets: Vec<TargetSpec>,
+        policy: Policy,
+    ) -> usize {
         if let Some(known) = self.by_key.get(&key) {
             return *known;
         }
@@ -184,9 +196,23 @@ impl Wiring {
         }
         let ix = self.clusters.len();
         self.clusters.push(cluster);
+        self.policies.push(Arc::new(policy));
         self.targets.push(targets);
         self.by_key.insert(key, ix);
         ix
+    }
+}
+
+fn policy(upstream: &model::Upstream) -> Policy {
+    Policy {
+        algorithm: match upstream.algorithm {
+            model::Algorithm::RoundRobin => Algorithm::RoundRobin,
+            model::Algorithm::LeastConnections => Algorithm::LeastConnections,
+            model::Algorithm::Latency => Algorithm::Latency,
+            model::Algorithm::ConsistentHashing => Algorithm::ConsistentHashing,
+        },
+        slots: upstream.slots,
+        slow_start: upstream.slow_start,
     }
 }
 

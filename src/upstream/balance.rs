@@ -1,31 +1,56 @@
-//! Which endpoint gets the next request: smooth weighted round robin, per worker.
+//! Which endpoint gets the next request: one balancer per worker and cluster.
 //!
-//! An earliest-deadline queue: each endpoint has a virtual time that moves on by 1/weight per
-//! pick, and the earliest is next. Shares are exact over each full turn, spread evenly, and a
-//! pick costs O(log n). Workers start at different points, so that few requests over many workers
-//! do not all meet the first endpoint.
+//! An algorithm is a file beside this one. They share a view of the endpoints, which says whom a
+//! pick may take: not those without a weight, and those that have failed this request only when
+//! nobody else is left. Nothing here is locked and, but for a list that has changed, nothing
+//! allocated.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod hashing;
+mod latency;
+mod least_connections;
+mod round_robin;
+mod view;
+
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use self::hashing::Hashing;
+use self::latency::Latency;
+use self::least_connections::LeastConnections;
+use self::round_robin::RoundRobin;
+use self::view::View;
 use super::cluster::{Cluster, Endpoint, EndpointSet};
+use super::policy::{Algorithm, Policy};
+use crate::util::clock;
 
 /// One worker's view of one cluster.
 #[derive(Debug)]
 pub struct Balancer {
-    cluster: Arc<Cluster>,
     held: Rc<Held>,
-    queue: BinaryHeap<Reverse<Turn>>,
+    choice: Choice,
     start: u32,
-    aside: Vec<Reverse<Turn>>,
 }
 
-/// This worker's hold on a list.
+/// What an algorithm remembers from pick to pick.
 #[derive(Debug)]
-struct Held(Arc<EndpointSet>);
+enum Choice {
+    RoundRobin(RoundRobin),
+    LeastConnections(LeastConnections),
+    Latency(Latency),
+    Hashing(Hashing),
+}
+
+/// This worker's hold on a list, and on what goes with it.
+#[derive(Debug)]
+struct Held {
+    cluster: Arc<Cluster>,
+    policy: Arc<Policy>,
+    set: Arc<EndpointSet>,
+}
 
 /// An endpoint that was picked. Holds on to the list that it stands in through a count of this
 /// worker's own: a count shared with other workers would be fought over at every request.
@@ -39,31 +64,87 @@ impl Deref for Picked {
     type Target = Endpoint;
 
     fn deref(&self) -> &Endpoint {
-        &self.held.0.endpoints[self.ix]
+        &self.held.set.endpoints[self.ix]
     }
 }
 
-/// When an endpoint's turn comes: virtual time, then position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
-    at: u64,
-    endpoint: u32,
+impl Picked {
+    /// A response head came, so long after the attempt began.
+    pub fn answered(&self, began: Instant, now: Instant) {
+        self.measure(began, now);
+    }
+
+    /// The attempt brought no response head.
+    pub fn failed(&self, began: Instant, now: Instant) {
+        // Refusing is quick: it must not look like a fast answer.
+        self.measure(began, now.max(began + PENALTY));
+    }
+
+    /// Nobody waited for the response head any longer.
+    pub fn abandoned(&self, began: Instant, now: Instant) {
+        let waited = now.saturating_duration_since(began).as_secs_f32();
+        // It would have taken longer; how much, nobody knows.
+        if self.latency(now).is_none_or(|usual| waited > usual) {
+            self.measure(began, now);
+        }
+    }
+
+    fn measure(&self, began: Instant, now: Instant) {
+        if self.held.policy.algorithm == Algorithm::Latency {
+            self.note_latency(began, now);
+        }
+    }
 }
 
-/// One unit of virtual time; weights are 1-65535, so shares are exact to a millionth.
-const UNIT: u64 = 1 << 36;
+/// A failure counts as an answer that took at least this long.
+const PENALTY: Duration = Duration::from_secs(1);
+
+impl Choice {
+    fn new(policy: &Policy, start: u32) -> Choice {
+        let first = start as usize;
+        match policy.algorithm {
+            Algorithm::RoundRobin => Choice::RoundRobin(RoundRobin::default()),
+            Algorithm::LeastConnections => Choice::LeastConnections(LeastConnections::new(first)),
+            Algorithm::Latency => Choice::Latency(Latency::new(first)),
+            Algorithm::ConsistentHashing => Choice::Hashing(Hashing::new(policy.slots)),
+        }
+    }
+
+    /// The list is another one.
+    fn rebuild(&mut self, view: &View<'_>, start: u32) {
+        match self {
+            Choice::RoundRobin(turns) => turns.rebuild(view, start),
+            Choice::Hashing(ring) => ring.rebuild(view, start),
+            // They remember nothing of the list.
+            Choice::LeastConnections(_) | Choice::Latency(_) => {}
+        }
+    }
+
+    fn pick(&mut self, view: &View<'_>, key: Option<u64>) -> Option<usize> {
+        match self {
+            Choice::RoundRobin(turns) => turns.pick(view),
+            Choice::LeastConnections(least) => least.pick(view),
+            Choice::Latency(fastest) => fastest.pick(view),
+            Choice::Hashing(ring) => ring.pick(view, key),
+        }
+    }
+}
 
 impl Balancer {
     /// A balancer of that cluster; `start` says how many picks later than another worker's its
     /// order begins.
-    pub fn new(cluster: Arc<Cluster>, start: u32) -> Balancer {
-        let held = Rc::new(Held(cluster.endpoints()));
-        let mut balancer = Balancer {
+    pub fn new(cluster: Arc<Cluster>, policy: Arc<Policy>, start: u32) -> Balancer {
+        let choice = Choice::new(&policy, start);
+        let set = cluster.endpoints();
+        let held = Rc::new(Held {
             cluster,
+            policy,
+            set,
+        });
+        let mut balancer = Balancer {
             held,
-            queue: BinaryHeap::new(),
+            choice,
             start,
-            aside: Vec::new(),
         };
         balancer.rebuild();
         balancer
@@ -71,173 +152,59 @@ impl Balancer {
 
     /// The cluster it balances over.
     pub fn cluster(&self) -> &Arc<Cluster> {
-        &self.cluster
+        &self.held.cluster
     }
 
     /// The endpoints as this worker sees them now.
     pub fn endpoints(&mut self) -> &Arc<EndpointSet> {
-        if let Some(newer) = self.cluster.newer(&self.held.0) {
-            self.held = Rc::new(Held(newer));
+        if let Some(newer) = self.held.cluster.newer(&self.held.set) {
+            self.held = Rc::new(Held {
+                cluster: self.held.cluster.clone(),
+                policy: self.held.policy.clone(),
+                set: newer,
+            });
             self.rebuild();
         }
-        &self.held.0
+        &self.held.set
     }
 
     /// The next endpoint, one that `avoid` does not name if there is one; `None` when no
-    /// endpoint has a weight.
-    pub fn pick(&mut self, avoid: impl Fn(&Endpoint) -> bool) -> Option<Picked> {
+    /// endpoint has a weight. `key` is what the request is hashed by, where it is.
+    pub fn pick(
+        &mut self,
+        key: Option<u64>,
+        now: Instant,
+        avoid: impl Fn(&Endpoint) -> bool,
+    ) -> Option<Picked> {
         self.endpoints();
-        let first = *self.queue.peek()?;
-        let mut chosen = None;
-        while let Some(turn) = self.queue.pop() {
-            let wanted = self
-                .endpoint(turn.0)
-                .is_some_and(|endpoint| !avoid(endpoint));
-            if wanted {
-                chosen = Some(turn);
-                break;
-            }
-            self.aside.push(turn);
-        }
-        self.queue.extend(self.aside.drain(..));
-        let turn = chosen.unwrap_or(first).0;
-        if chosen.is_none() {
-            self.queue.retain(|other| *other != first);
-        }
-        let at = turn.at + UNIT / u64::from(self.endpoint(turn)?.weight().max(1));
-        self.queue.push(Reverse(Turn { at, ..turn }));
+        let mut view = self.held.view(now);
+        view.avoid = Some(&avoid);
+        let ix = self.choice.pick(&view, key).or_else(|| {
+            view.avoid = None;
+            self.choice.pick(&view, key)
+        })?;
         Some(Picked {
             held: self.held.clone(),
-            ix: turn.endpoint as usize,
+            ix,
         })
     }
 
-    fn endpoint(&self, turn: Turn) -> Option<&Arc<Endpoint>> {
-        self.held.0.endpoints.get(turn.endpoint as usize)
-    }
-
-    /// Queues every endpoint with a weight. First turns lie half a step in, so that heavy ones
-    /// come before light ones and equal ones in order.
     fn rebuild(&mut self) {
-        self.queue.clear();
-        for (ix, endpoint) in self.held.0.endpoints.iter().enumerate() {
-            let weight = u64::from(endpoint.weight());
-            if let Some(step) = UNIT.checked_div(weight) {
-                let at = step / 2;
-                self.queue.push(Reverse(Turn {
-                    at,
-                    endpoint: ix as u32,
-                }));
-            }
-        }
-        let turns = self.start.checked_rem(self.queue.len() as u32).unwrap_or(0);
-        for _ in 0..turns {
-            self.skip();
-        }
+        let view = self.held.view(clock::now());
+        self.choice.rebuild(&view, self.start);
     }
+}
 
-    fn skip(&mut self) {
-        if let Some(Reverse(turn)) = self.queue.pop() {
-            let weight = self.endpoint(turn).map_or(1, |endpoint| endpoint.weight());
-            let at = turn.at + UNIT / u64::from(weight.max(1));
-            self.queue.push(Reverse(Turn { at, ..turn }));
+impl Held {
+    fn view(&self, now: Instant) -> View<'_> {
+        View {
+            endpoints: &self.set.endpoints,
+            avoid: None,
+            slow_start: self.policy.slow_start,
+            now,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use proptest::prelude::*;
-
-    use super::super::cluster::{ClusterKey, EndpointSpec, Resolution};
-    use super::*;
-
-    fn balancer(weights: &[u32], start: u32) -> Balancer {
-        let cluster = Arc::new(Cluster::new(ClusterKey::Upstream("u".into())));
-        set(&cluster, weights);
-        Balancer::new(cluster, start)
-    }
-
-    fn set(cluster: &Cluster, weights: &[u32]) {
-        let spec = |(ix, weight): (usize, &u32)| EndpointSpec {
-            address: SocketAddr::from(([127, 0, 0, 1], ix as u16 + 1)),
-            host: "h".into(),
-            target: format!("h:{ix}"),
-            weight: *weight,
-        };
-        let specs: Vec<_> = weights.iter().enumerate().map(spec).collect();
-        cluster.set_endpoints(&specs, Resolution::Known);
-    }
-
-    fn picks(balancer: &mut Balancer, count: usize) -> Vec<u16> {
-        let port = |endpoint: Picked| endpoint.address.port();
-        (0..count)
-            .filter_map(|_| balancer.pick(|_| false).map(port))
-            .collect()
-    }
-
-    #[test]
-    fn equal_weights_take_turns_and_workers_start_apart() {
-        assert_eq!(picks(&mut balancer(&[1, 1, 1], 0), 6), [1, 2, 3, 1, 2, 3]);
-        assert_eq!(picks(&mut balancer(&[1, 1, 1], 1), 6), [2, 3, 1, 2, 3, 1]);
-    }
-
-    #[test]
-    fn heavy_endpoints_are_spread() {
-        let order = picks(&mut balancer(&[5, 1, 1], 0), 7);
-        assert!(
-            order
-                .windows(4)
-                .all(|window| window.iter().any(|port| *port != 1)),
-            "{order:?}"
-        );
-    }
-
-    #[test]
-    fn weight_zero_gets_nothing() {
-        assert_eq!(picks(&mut balancer(&[0, 1], 0), 3), [2, 2, 2]);
-        assert!(balancer(&[0, 0], 0).pick(|_| false).is_none());
-        assert!(balancer(&[], 3).pick(|_| false).is_none());
-    }
-
-    #[test]
-    fn avoided_endpoints_come_back_only_when_nothing_else_is_left() {
-        let mut balancer = balancer(&[1, 1, 1], 0);
-        let tried = |endpoint: &Endpoint| endpoint.address.port() != 3;
-        assert_eq!(balancer.pick(tried).unwrap().address.port(), 3);
-        assert!(balancer.pick(|_| true).is_some());
-        let later = picks(&mut balancer, 30)
-            .iter()
-            .filter(|port| **port == 3)
-            .count();
-        assert!((9..=10).contains(&later), "its early turn counts: {later}");
-    }
-
-    #[test]
-    fn a_changed_list_is_used_at_once() {
-        let mut balancer = balancer(&[1], 0);
-        picks(&mut balancer, 3);
-        set(&balancer.cluster().clone(), &[0, 1]);
-        assert_eq!(picks(&mut balancer, 2), [2, 2]);
-    }
-
-    proptest! {
-        #[test]
-        fn shares_follow_weights(
-            weights in proptest::collection::vec(0u32..40, 1..8),
-            start in 0u32..9,
-            turns in 1usize..4,
-        ) {
-            let total: u32 = weights.iter().sum();
-            prop_assume!(total > 0);
-            let found = picks(&mut balancer(&weights, start), total as usize * turns);
-            for (ix, weight) in weights.iter().enumerate() {
-                let count = found.iter().filter(|port| **port as usize == ix + 1).count();
-                let due = *weight as usize * turns;
-                prop_assert!(count.abs_diff(due) <= 1, "{weights:?} {ix}: {count} of {due}");
-            }
-        }
-    }
-}
+mod tests;

@@ -6,9 +6,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::latency::Latency;
+use crate::util::clock;
 
 /// What makes a cluster the same one over a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +55,9 @@ pub struct Endpoint {
     in_flight: AtomicU32,
     requests: AtomicU64,
     failures: AtomicU64,
+    latency: Latency,
+    /// What its times count from.
+    born: Instant,
 }
 
 impl Endpoint {
@@ -67,6 +75,8 @@ impl Endpoint {
             in_flight: 0.into(),
             requests: 0.into(),
             failures: 0.into(),
+            latency: Latency::default(),
+            born: clock::now(),
         }
     }
 
@@ -98,6 +108,28 @@ impl Endpoint {
     /// Attempts so far that brought no response head.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// How long it takes to answer, in seconds; `None` where nobody has measured that.
+    pub fn latency(&self, now: Instant) -> Option<f32> {
+        self.latency.at(self.age(now))
+    }
+
+    /// Notes how long an answer took.
+    pub fn note_latency(&self, began: Instant, now: Instant) {
+        let took = now.saturating_duration_since(began);
+        self.latency.note(self.age(now), took);
+    }
+
+    /// What part of its weight counts, in thousandths: it grows from a tenth to the whole in
+    /// `slow_start`.
+    pub fn share(&self, now: Instant, slow_start: Duration) -> u64 {
+        let (age, whole) = (self.age(now).as_millis(), slow_start.as_millis().max(1));
+        (age.min(whole) * 1000 / whole).max(100) as u64
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.born)
     }
 
     /// An attempt begins.

@@ -9,6 +9,7 @@
 mod support;
 
 mod bad_requests;
+mod balancing;
 mod bodies;
 mod breaker;
 mod capacity;

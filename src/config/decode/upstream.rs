@@ -23,6 +23,7 @@ pub(super) fn decode(
         hash_on: hash("hash_on", "hash_on"),
         hash_fallback: hash("hash_fallback", "hash_fallback"),
         slots: fields.int("slots"),
+        slow_start: seconds(fields, "slow_start"),
         host_header: fields.opt_string("host_header"),
         client_certificate,
         use_srv_name: fields.bool("use_srv_name"),

@@ -63,6 +63,9 @@ pub(in crate::config) static UPSTREAM: Record = Record::new(&[
     field("slots", integer().between(10, 65536))
         .default(Int(10_000))
         .doc("Size of the ring."),
+    field("slow_start", SECONDS)
+        .default(Int(0))
+        .doc("Ours: seconds until a new or recovered target gets its whole share; 0 is off."),
     field("host_header", checked("host", texts::host_and_port)).doc("Host header to send."),
     field("client_certificate", Kind::Reference).doc("Used when the service names none."),
     field("use_srv_name", boolean())

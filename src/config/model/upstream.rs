@@ -60,6 +60,8 @@ pub struct Upstream {
     pub hash_fallback: HashInput,
     /// Size of the hash ring.
     pub slots: u32,
+    /// Ours: how long a new or recovered target takes to get its whole share.
+    pub slow_start: Duration,
     /// Host header to send, with an optional port.
     pub host_header: Option<String>,
     /// What to authenticate with when the service says nothing, an index of `certificates`.

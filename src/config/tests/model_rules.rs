@@ -156,16 +156,32 @@ fn grpc_routes_never_strip() {
 
 #[test]
 fn hash_and_algorithm_follow_kong() {
-    let (model, report) = read_with(
-        "upstreams:\n- {name: a, hash_on: header, hash_on_header: x-a, hash_fallback: cookie, hash_on_cookie: c}\n- {name: b, algorithm: least-connections, hash_on: ip}\n- {name: c, algorithm: consistent-hashing, hash_on: none}\n",
-        &[],
+    let model = model(
+        "upstreams:\n- {name: a, hash_on: header, hash_on_header: x-a, hash_fallback: cookie, hash_on_cookie: c}\n- {name: b, algorithm: least-connections, hash_on: ip}\n- {name: c, algorithm: consistent-hashing, hash_on: none}\n- {name: d, slow_start: 2.5}\n",
     );
-    assert!(model.is_none());
+    let found: Vec<_> = model
+        .upstreams
+        .iter()
+        .map(|upstream| (upstream.algorithm, &upstream.hash_on))
+        .collect();
     assert_eq!(
-        report.to_text(),
-        "f.yaml:2:22: error: upstreams[0].hash_on: not supported yet: hashing\n\
-         f.yaml:3:24: error: upstreams[1].algorithm: not supported yet: algorithms other than round-robin\n"
+        found,
+        [
+            (
+                Algorithm::ConsistentHashing,
+                &HashInput::Header("x-a".into())
+            ),
+            (Algorithm::LeastConnections, &HashInput::None),
+            (Algorithm::RoundRobin, &HashInput::None),
+            (Algorithm::RoundRobin, &HashInput::None),
+        ]
     );
+    let cookie = HashInput::Cookie {
+        name: "c".into(),
+        path: "/".into(),
+    };
+    assert_eq!(model.upstreams[0].hash_fallback, cookie);
+    assert_eq!(model.upstreams[3].slow_start, Duration::from_millis(2500));
 }
 
 #[test]
