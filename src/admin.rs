@@ -71,6 +71,7 @@ impl Admin {
     /// upstream, the drain.
     pub fn new(parts: Parts) -> Admin {
         health::register(&parts);
+        register_targets(&parts);
         Admin(Arc::new(Shared {
             parts,
             started: clock::now(),
@@ -113,6 +114,16 @@ impl Admin {
     fn parts(&self) -> &Parts {
         &self.0.parts
     }
+}
+
+/// Lets `/metrics` tell the health of targets under Kong's name, while somebody wants it.
+fn register_targets(parts: &Parts) {
+    let (cell, kong) = (parts.cell.clone(), parts.metrics.kong().clone());
+    parts.metrics.register(Box::new(move |out| {
+        if let Some(snapshot) = cell.load().filter(|_| kong.wants_health()) {
+            targets::expose(&snapshot, out);
+        }
+    }));
 }
 
 /// What holds for every path: JSON for what does not exist, no drive-by requests, no guessing of

@@ -18,6 +18,7 @@ mod hmac_auth;
 mod ip_restriction;
 mod jwt;
 mod key_auth;
+mod prometheus;
 mod rate_limiting;
 mod redirect;
 mod request_size_limiting;
@@ -45,6 +46,7 @@ pub static TABLE: &[&PluginDef] = &[
     &request_transformer::PLUGIN,
     &response_transformer::PLUGIN,
     &redirect::PLUGIN,
+    &prometheus::PLUGIN,
     &request_termination::PLUGIN,
     &circuit_breaker::PLUGIN,
 ];

@@ -5,6 +5,7 @@
 //! Must not know: who counts.
 
 pub mod exposition;
+pub mod kong;
 pub mod log;
 pub mod metrics;
 mod process;
@@ -16,6 +17,7 @@ pub mod status;
 mod totals;
 
 pub use exposition::{Buckets, Exposition};
+pub use kong::{KongLatencies, KongMetrics, KongSample, KongUse};
 pub use metrics::{ConfigMetrics, Counter, Gauge, Metrics, RouteMetrics, Totals};
 pub use shard::{PerWorker, Sample, WorkerMetrics};
 pub use status::{Check, Checks, Detail, Health, Verdict, Weight};

@@ -15,6 +15,7 @@ use super::views::{not_found, page};
 use super::{Admin, answer};
 use crate::message::Entity;
 use crate::snapshot::{Snapshot, Upstream};
+use crate::telemetry::Exposition;
 use crate::upstream::{Endpoint, EndpointSet};
 
 /// `GET /upstreams/{name or id}/targets`.
@@ -83,6 +84,49 @@ fn find<'a>(snapshot: &'a Snapshot, key: &str) -> Option<&'a Upstream> {
         .upstreams
         .iter()
         .find(|upstream| upstream.entity.id == key || upstream.entity.name.as_deref() == Some(key))
+}
+
+/// Adds Kong's family of targets and how they are: what [`health`] shows, as numbers.
+pub(super) fn expose(snapshot: &Snapshot, out: &mut Exposition) {
+    for upstream in &snapshot.upstreams {
+        let Some(cluster) = snapshot.clusters.get(upstream.cluster) else {
+            continue;
+        };
+        let name = upstream.entity.label();
+        for target in targets(upstream, &cluster.endpoints()) {
+            let shown = target.health();
+            let named = shown["target"].as_str().unwrap_or_default();
+            let addresses = shown["data"]["addresses"].as_array();
+            let addresses = addresses.map(Vec::as_slice).unwrap_or_default();
+            for address in addresses {
+                let (ip, port) = (&address["ip"], &address["port"]);
+                let place = format!("{}:{port}", ip.as_str().unwrap_or_default());
+                let health = address["health"].as_str();
+                expose_one([name, named, &place], health.unwrap_or_default(), out);
+            }
+            if addresses.is_empty() {
+                expose_one([name, named, ""], "DNS_ERROR", out);
+            }
+        }
+    }
+}
+
+/// One address under each of Kong's states, of which one is 1.
+fn expose_one([upstream, target, address]: [&str; 3], health: &str, out: &mut Exposition) {
+    for state in ["healthchecks_off", "healthy", "unhealthy", "dns_error"] {
+        out.gauge(
+            "kong_upstream_target_health",
+            "Health of the targets of upstreams: 1 for the state that each is in.",
+            &[
+                ("upstream", upstream),
+                ("target", target),
+                ("address", address),
+                ("state", state),
+                ("subsystem", "http"),
+            ],
+            f64::from(u8::from(state.eq_ignore_ascii_case(health))),
+        );
+    }
 }
 
 /// A target of the file or of discovery, with its addresses.

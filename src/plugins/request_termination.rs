@@ -8,10 +8,11 @@
 //!
 //! The answer is `{"message":"…"}` with `message`, or with the words of the status where they are
 //! known (401, 404, 405, 500, 502, 503), else without a body. `body` is sent as it is; without
-//! `content_type` it has no `Content-Type`. With `echo`, the answer shows the request, the matched
-//! route and the service as JSON; request bodies up to 64 KiB are part of it.
+//! `content_type` it has no `Content-Type`. With `echo`, the answer shows as JSON the request, what
+//! the route's expression captured, the matched route and service, and which gateway answers;
+//! request bodies up to 64 KiB are part of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 
@@ -20,6 +21,8 @@ use crate::config::schema::{Literal, Record, Rule, boolean, field, header_name, 
 use crate::config::{Fields, Parsed, Report};
 use crate::message::{Entity, Known, Reply, ReplyBody, RequestHead, query};
 use crate::plugin::{Build, Flow, Phases, Plugin, PluginDef, RequestCx, Verdict, instance};
+use crate::router::Captures;
+use crate::util::ids::node_id;
 
 /// The line of the table.
 pub static PLUGIN: PluginDef = PluginDef {
@@ -153,14 +156,36 @@ impl Termination {
             // Too long or broken off: the answer does without it.
             Err(_) => String::new(),
         };
-        let shown = json!({
+        let shown = present(json!({
             "message": Some(self.reply.words()).filter(|words| !words.is_empty()),
-            "request": request_json(cx, &raw_body),
+            "kong": {
+                "node_id": node_id(),
+                "worker_pid": std::process::id(),
+                "hostname": hostname(),
+            },
+            "request": present(request_json(cx, &raw_body)),
             "matched_route": entity_json(cx.place.route),
             "matched_service": entity_json(cx.place.service),
-        });
+        }));
         Reply::json(self.reply.status, shown.to_string()).into()
     }
+}
+
+/// What there is: as in Kong, members without a value are left out.
+fn present(mut object: Value) -> Value {
+    if let Value::Object(members) = &mut object {
+        members.retain(|_, value| !value.is_null());
+    }
+    object
+}
+
+/// The machine's name, read once.
+fn hostname() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let read = std::fs::read_to_string("/proc/sys/kernel/hostname");
+        read.unwrap_or_default().trim().to_owned()
+    })
 }
 
 fn entity_json(entity: Option<&Entity>) -> Value {
@@ -184,6 +209,18 @@ fn request_json(cx: &RequestCx<'_>, raw_body: &str) -> Value {
         "headers": grouped(fields),
         "body": body_json(request, raw_body),
         "raw_body": raw_body,
+        "uri_captures": captures_json(&cx.facts.captures),
+    })
+}
+
+/// The groups of the route's expression: by name, and by number from 1.
+fn captures_json(captures: &Captures) -> Value {
+    let unnamed = (1..captures.len()).map(|group| captures.get(group));
+    let named = captures.named();
+    let named = named.map(|(name, text)| (name.to_owned(), Value::from(text)));
+    json!({
+        "named": named.collect::<Map<_, _>>(),
+        "unnamed": unnamed.collect::<Vec<_>>(),
     })
 }
 
@@ -301,8 +338,15 @@ mod tests {
                 "query": {"a": ["1", "2"], "b": ""},
                 "headers": {"host": "h:8000", "x-a": "1", "content-type": "application/json"},
                 "body": {"k": 1}, "raw_body": "{\"k\":1}",
+                "uri_captures": {"named": {}, "unnamed": []},
             })
         );
+        assert_eq!(shown["kong"]["worker_pid"], std::process::id());
+        assert_eq!(shown["kong"]["node_id"], node_id());
+        let (_, body, _) = answer("{echo: true, status_code: 403}", "GET / HTTP/1.1");
+        let bare: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(bare.get("message"), None);
+        assert_eq!(bare["request"].get("body"), None);
     }
 
     #[test]

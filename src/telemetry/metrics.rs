@@ -15,6 +15,7 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 
 pub use super::exposition::{Buckets, Exposition};
 use super::exposition::{Family, Kind, Labels, Value};
+use super::kong::KongMetrics;
 use super::process;
 pub use super::rare::{Counter, Gauge};
 pub use super::reloads::ConfigMetrics;
@@ -34,6 +35,7 @@ pub struct Metrics {
     rare: Mutex<BTreeMap<(&'static str, Labels), Rare>>,
     sources: Mutex<Vec<Source>>,
     config: ConfigMetrics,
+    kong: Arc<KongMetrics>,
 }
 
 /// Adds series to a scrape; `false` when its owner is gone.
@@ -59,6 +61,7 @@ impl Metrics {
             rare: Mutex::default(),
             sources: Mutex::default(),
             config: ConfigMetrics::default(),
+            kong: Arc::default(),
         })
     }
 
@@ -89,6 +92,11 @@ impl Metrics {
     /// What is counted of configurations.
     pub fn config(&self) -> &ConfigMetrics {
         &self.config
+    }
+
+    /// What is counted under Kong's names.
+    pub fn kong(&self) -> &Arc<KongMetrics> {
+        &self.kong
     }
 
     /// The counter of that name and those labels; exposed from now on, with 0 too.
@@ -171,7 +179,9 @@ impl Metrics {
         process::expose(&mut out, self.started);
         self.expose_build(&mut out);
         self.config.expose(&mut out);
-        self.totals().expose(&mut out);
+        let totals = self.totals();
+        totals.expose(&mut out);
+        self.kong.expose(&totals, &mut out);
         self.expose_workers(&mut out);
         self.expose_rare(&mut out);
         self.expose_routes(&mut out);

@@ -1,4 +1,14 @@
-//! Typed indices: a number says which table it points into.
+//! Typed indices, where a number says which table it points into, and this process's own id.
+
+use std::sync::OnceLock;
+
+use uuid::Uuid;
+
+/// The id of this process among those that do the same work: a UUID, new at each start.
+pub fn node_id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| Uuid::new_v4().to_string())
+}
 
 macro_rules! index {
     ($(#[$doc:meta])* $name:ident) => {

@@ -25,6 +25,8 @@ mod operation;
 mod owner;
 mod plugins;
 mod plugins_auth;
+mod plugins_headers;
+mod plugins_prometheus;
 mod plugins_transform;
 mod posting;
 mod proxying;
