@@ -2,22 +2,31 @@
 //!
 //! The first byte of most inputs is not text: it says in what pieces the rest arrives.
 
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+
 use sluicegate::config;
 use sluicegate::http1::framing::{Decoder, FramingError};
 use sluicegate::http1::limits::Limits;
 use sluicegate::http1::parse::{self, ParseError};
 use sluicegate::http1::write;
+use sluicegate::identity::Identity;
 use sluicegate::message::{
-    Framing, Headers, Known, RequestHead, ResponseHead, Version, authorization, cookie, date,
-    query, uri,
+    BodyError, ConnInfo, Framing, Headers, Known, RequestBody, RequestHead, ResponseHead, Version,
+    authorization, cookie, date, query, uri,
 };
+use sluicegate::plugin::{
+    BodyCx, Build, Credentials, Facts, Flow, Place, Plugin, RequestCx, Scope,
+};
+use sluicegate::util::handles::Handles;
+use sluicegate::util::keep::Keeps;
 use sluicegate::util::{base64, clock};
 
 /// A target: what it is called and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Target; 10] = [
+pub const ALL: [Target; 11] = [
     ("request_head", request_head),
     ("response_head", response_head),
     ("chunked", chunked),
@@ -28,6 +37,7 @@ pub const ALL: [Target; 10] = [
     ("hmac_signature", hmac_signature),
     ("cookie", cookie),
     ("query", query),
+    ("body_edits", body_edits),
 ];
 
 /// Splits off the byte that says how long the pieces are.
@@ -392,4 +402,132 @@ pub fn query(data: &[u8]) {
         assert_eq!(query::pairs(&rest).collect::<Vec<_>>(), kept);
         assert!(rest.len() <= text.len() + 1);
     }
+}
+
+const EDITS: &str = "
+plugins:
+- name: request-transformer
+  config: {remove: {body: [a]}, rename: {body: ['b:c']}, replace: {body: ['d:1']},
+    add: {body: ['e:2']}, append: {body: ['f:3']}}
+- name: response-transformer
+  config: {remove: {json: [a]}, rename: {json: ['b:c']}, replace: {json: ['d:1']},
+    add: {json: ['e:2']}, append: {json: ['f:3']}}";
+
+/// Bodies that transforming plugins edit. The first byte chooses what the body is; what was JSON
+/// stays JSON, and what was removed is gone.
+pub fn body_edits(data: &[u8]) {
+    let [choice, body @ ..] = data else { return };
+    let plugins = transformers();
+    let mut body = body.to_vec();
+    let was = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body).ok();
+    let kind = match choice % 4 {
+        0 => "application/json",
+        1 => "application/x-www-form-urlencoded",
+        2 => "multipart/form-data; boundary=X",
+        _ => "",
+    };
+    if kind.is_empty() {
+        edit_response(plugins[1].as_ref(), &mut body);
+    } else {
+        body = edit_request(plugins[0].as_ref(), kind, body);
+    }
+    let is = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body);
+    match (choice % 4, was) {
+        (0 | 3, Some(was)) => {
+            let is = is.expect("an object stays one");
+            assert!(is.contains_key("e") && is["f"].is_array() && !is.contains_key("a"));
+            assert_eq!(is.contains_key("d"), was.contains_key("d"));
+        }
+        (1, _) => assert!(
+            !body
+                .split(|b| *b == b'&')
+                .any(|pair| pair.starts_with(b"a="))
+        ),
+        _ => {}
+    }
+}
+
+/// The plugins of [`EDITS`], made once.
+fn transformers() -> &'static [Arc<dyn Plugin>] {
+    static MADE: OnceLock<Vec<Arc<dyn Plugin>>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let known = sluicegate::plugins::known();
+        let (model, report) = config::read(EDITS, "f", &|_| None, &known);
+        let model = model.unwrap_or_else(|| panic!("{}", report.to_text()));
+        let (identity, credentials) = (Identity::default(), Credentials::default());
+        let (keeps, handles) = (Keeps::default(), Handles::default());
+        let build = Build {
+            scope: &Scope::default(),
+            route: None,
+            services: &[],
+            identity: &identity,
+            credentials: &credentials,
+            keeps: &keeps,
+            handles: &handles,
+            workers: 1,
+        };
+        let make = |plugin: &config::model::Plugin| {
+            let mut table = sluicegate::plugins::TABLE.iter();
+            let def = table.find(|def| def.known.name == plugin.name);
+            (def.expect("it is known").build)(&plugin.config, &build)
+        };
+        model.plugins.iter().map(make).collect()
+    })
+}
+
+fn edit_request(plugin: &dyn Plugin, kind: &str, bytes: Vec<u8>) -> Vec<u8> {
+    let mut head = RequestHead::default();
+    head.headers.append("Content-Type", kind);
+    head.framing = Framing::Length(bytes.len() as u64);
+    let conn = ConnInfo {
+        number: 1,
+        peer: ([127, 0, 0, 1], 1).into(),
+        local: ([127, 0, 0, 1], 2).into(),
+        trusted: false,
+        listen_port: 2,
+        tls: None,
+    };
+    let (mut facts, identity) = (Facts::default(), Identity::default());
+    let mut body = InHand(bytes);
+    let place = Place::default();
+    let mut cx = RequestCx::new(&mut head, &conn, &mut facts, &identity, place, &mut body);
+    finish(plugin.on_request(&mut cx));
+    body.0
+}
+
+fn edit_response(plugin: &dyn Plugin, body: &mut Vec<u8>) {
+    let mut cx = BodyCx {
+        body,
+        response: &mut ResponseHead::default(),
+        facts: &mut Facts::default(),
+        place: Place::default(),
+    };
+    finish(plugin.on_body(&mut cx));
+}
+
+/// Runs what never has to wait.
+fn finish(flow: Flow<'_>) {
+    if let Flow::Wait(mut verdict) = flow {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(verdict.as_mut().poll(&mut cx).is_ready());
+    }
+}
+
+/// A body that is there at once.
+struct InHand(Vec<u8>);
+
+impl RequestBody for InHand {
+    fn poll_collect(&mut self, _: &mut Context<'_>, _: usize) -> Poll<Result<(), BodyError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn collected(&self) -> Option<&[u8]> {
+        Some(&self.0)
+    }
+
+    fn replace(&mut self, body: Vec<u8>) {
+        self.0 = body;
+    }
+
+    fn limit(&mut self, _: u64) {}
 }

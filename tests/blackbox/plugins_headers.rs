@@ -244,7 +244,7 @@ plugins: [{name: correlation-id, config: {echo_downstream: true}}]";
 #[test]
 fn termination_shows_what_was_asked() {
     let config = "
-services: [{name: s, url: 'http://nowhere.test', routes: [{name: r,
+services: [{name: s, url: 'http://127.0.0.1:9', routes: [{name: r,
   paths: ['~/v(?<version>[0-9])/(.*)'], plugins: [
   {name: request-termination, config: {echo: true, status_code: 418, trigger: x-show}}]}]}]
 plugins: [{name: cors}]";

@@ -1,5 +1,6 @@
 //! Kong's metric families on the admin listener.
 
+use crate::support::dns::NameServer;
 use crate::support::grpc::{Fed, Messages, Server, unary};
 use crate::support::h2::{Whole, connect, request, whole};
 use crate::support::{Gateway, Request, Upstream, eventually, gateway};
@@ -46,7 +47,9 @@ fn counted(service: &str, route: &str, code: &str, source: &str, consumer: &str)
 #[test]
 fn requests_are_counted_under_kongs_names() {
     let upstream = Upstream::saying("hello");
-    let gateway = gateway(CONFIG).fill("up", &upstream).start();
+    let names = NameServer::start();
+    let setup = gateway(CONFIG).fill("up", &upstream);
+    let gateway = setup.flag("--dns-resolver", &names).start();
     for target in ["/all", "/all", "/bare", "/none", "/unnamed", "/nowhere"] {
         gateway.send(Request::get(target).header("apikey", "k"));
     }
