@@ -177,6 +177,13 @@ impl Kit {
         now(self.run(client_ip, head, body))
     }
 
+    /// A request with a body that is no text.
+    pub fn send_bytes(&self, head: &str, body: &[u8]) -> Answer {
+        let (mut head, _) = parse(head);
+        head.framing = Framing::Length(body.len() as u64);
+        now(self.run([127, 0, 0, 1].into(), head, body.to_vec()))
+    }
+
     /// A request that matches no route: only the response phase runs.
     pub fn not_found(&self, request: &str) -> Answer {
         let (head, _) = parse(request);

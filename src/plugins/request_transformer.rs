@@ -44,7 +44,8 @@
 //! by `Content-Type` (as the header stage left it). Values are texts. In JSON, `append` makes a list
 //! of what is there and the new value, or of the new value alone; nothing is appended to multipart
 //! forms. An empty body takes `add` and `append`. Members and fields that are not named stay as they
-//! were, byte for byte. Other bodies, and those that are not what their type says, pass unchanged.
+//! were, byte for byte. Other bodies, compressed ones, and those that are not what their type says,
+//! pass unchanged.
 //! Bodies up to 1 MiB are read for it, longer ones are answered 413.
 //!
 //! ## Path and method
@@ -278,7 +279,7 @@ impl Plugin for Transformer {
         cx.facts.upstream_method.clone_from(&self.method);
         self.edit_headers(cx, &texts);
         let form = self.form(cx.request, moves);
-        if form.is_some() {
+        if let Some(form) = form {
             return Flow::Wait(Box::pin(self.with_body(cx, texts, form, moves)));
         }
         self.edit_query(cx.request, &texts);
@@ -342,22 +343,22 @@ impl Transformer {
         &self,
         cx: &mut RequestCx<'_>,
         texts: Texts<'_>,
-        form: Option<Form>,
+        form: Form,
         moves: bool,
     ) -> Verdict {
-        let mut body = match cx.body(form::LIMIT).await {
+        let body = match cx.body(form::LIMIT).await {
             Ok(body) => body.to_vec(),
             Err(error) => return refused(cx, error).into(),
         };
-        if moves {
-            move_to_query(cx.request, &body);
-            body.clear();
-        }
-        let edited = form.and_then(|form| self.edit_body(&form, &body, &texts));
-        match edited {
-            Some(edited) => cx.replace_body(edited),
-            None if moves => cx.replace_body(body),
-            None => {}
+        if !is_coded(cx.request, &body) {
+            let kept = if moves { &[] } else { &*body };
+            let edited = self.edit_body(&form, kept, &texts);
+            if moves {
+                move_to_query(cx.request, &body);
+            }
+            if let Some(edited) = edited.or(moves.then(Vec::new)) {
+                cx.replace_body(edited);
+            }
         }
         self.edit_query(cx.request, &texts);
         announce_nothing(cx);
@@ -375,6 +376,8 @@ impl Transformer {
                 pairs.changed().map(String::into_bytes)
             }
             Form::Json => {
+                // Readers that skip a byte order mark would see what was not edited.
+                let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
                 let mut object = match body.trim_ascii().is_empty() {
                     true => Object::empty(),
                     false => Object::read(body)?,
@@ -401,6 +404,11 @@ impl Transformer {
             set_query(request, &query);
         }
     }
+}
+
+/// Whether a body is compressed: it says so, and is no text.
+fn is_coded(request: &RequestHead, body: &[u8]) -> bool {
+    request.headers.contains("Content-Encoding") && std::str::from_utf8(body).is_err()
 }
 
 /// A JSON object that is given texts.

@@ -106,12 +106,38 @@ fn bodies_are_edited_by_their_type() {
         let request = format!("POST / HTTP/1.1\nContent-Type: {kind}\n\n{before}");
         assert_eq!(sent(config, &request).1, after, "{kind} {before}");
     }
+    let marked = "\u{feff}{\"gone\":1}";
+    let request = format!("POST / HTTP/1.1\nContent-Type: application/json\n\n{marked}");
+    let after = r#"{"added":"x\"y","l":["2"]}"#;
+    assert_eq!(
+        sent(config, &request).1,
+        after,
+        "a byte order mark hides nothing"
+    );
+    let request = "POST / HTTP/1.1\nContent-Type: application/x-www-form-urlencoded\nContent-Encoding: gzip\n\ngone=1&a=b";
+    assert_eq!(
+        sent(config, request).1,
+        "a=b&added=x%22y&l=2",
+        "it is a text, whatever it says"
+    );
     let part = "--B\r\nContent-Disposition: form-data; name=\"gone\"\r\n\r\n1\r\n";
     let request = format!(
         "POST / HTTP/1.1\nContent-Type: multipart/form-data; boundary=B\n\n{part}--B--\r\n"
     );
     let added = "--B\r\nContent-Disposition: form-data; name=\"added\"\r\n\r\nx\"y\r\n--B--\r\n";
     assert_eq!(sent(config, &request).1, added);
+}
+
+#[test]
+fn compressed_bodies_pass_unchanged() {
+    let fields = "Content-Type: application/x-www-form-urlencoded\nContent-Encoding: gzip";
+    let kit = Kit::of(&PLUGIN, "{http_method: GET, add: {body: ['a:b']}}");
+    let answer = kit.send_bytes(&format!("POST / HTTP/1.1\n{fields}"), b"\x1f\x8b\x08");
+    let sent = answer.sent.unwrap();
+    assert_eq!(
+        (sent.body, sent.head.query()),
+        (b"\x1f\x8b\x08".to_vec(), "")
+    );
 }
 
 #[test]

@@ -92,7 +92,9 @@ impl<'a> Parts<'a> {
 /// A body with its last delimiter: a client that left it out hides no part from an edit.
 pub(in crate::plugins) fn closed<'a>(body: &'a [u8], boundary: &str) -> Cow<'a, [u8]> {
     let end = format!("--{boundary}--");
-    if memmem::find(body, end.as_bytes()).is_some() {
+    let begins = memmem::find(body, &end.as_bytes()[..end.len() - 2]).is_some();
+    let ends = memmem::find(body, end.as_bytes()).is_some();
+    if ends || !begins && !body.is_empty() {
         return body.into();
     }
     let line: &[u8] = match body.is_empty() || body.ends_with(b"\r\n") {

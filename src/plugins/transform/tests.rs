@@ -154,6 +154,7 @@ fn parts_keep_what_nobody_named() {
         parts(&format!("{b}{a}"), &[("remove", "a")]),
         Some(format!("{b}{END}"))
     );
+    assert_eq!(parts("no form", &[("remove", "a"), ("add", "n:y")]), None);
     let odd = format!("{a}--XX\r\nX: y\r\n\r\nz\r\n{END}");
     let cut = parts(&odd, &[("remove", "a"), ("add", "n:y")]);
     assert_eq!(cut, Some(format!("--XX\r\nX: y\r\n\r\nz\r\n{n}{END}")));
