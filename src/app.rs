@@ -156,6 +156,7 @@ struct Gateway {
     drain: Drain,
     reloads: Reloads,
     shippers: Arc<Shippers>,
+    redis: Arc<RedisClients>,
     default_cert: Arc<DefaultCert>,
     workers: Vec<JoinHandle<()>>,
     sides: JoinSet<()>,
@@ -192,7 +193,7 @@ impl Gateway {
         handles.offer(Arc::new(checks.clone()));
         let ask_redis = redis.clone();
         checks.register(move |out| out.extend(ask_redis.check()));
-        handles.offer(redis);
+        handles.offer(redis.clone());
         let system = || Arc::new(System::new(&settings.dns_resolver));
         let lookup = options.lookup.unwrap_or_else(|| system());
         let loader = Arc::new(Loader::new(Loading {
@@ -241,6 +242,7 @@ impl Gateway {
             drain,
             reloads,
             shippers,
+            redis,
             default_cert,
             workers,
             sides,
@@ -272,7 +274,10 @@ impl Gateway {
             }
         }
         stop::drain(&self.drain, &self.settings, &mut self.signals).await;
-        self.shippers.flush(stop::FLUSH).await;
+        tokio::join!(
+            self.shippers.flush(stop::FLUSH),
+            self.redis.close(stop::FLUSH)
+        );
         // They end by themselves, with a moment for the last answer.
         while self.sides.join_next().await.is_some() {}
         Ok(self.workers)

@@ -151,4 +151,12 @@ mod tests {
             assert!(bytes < most, "{shape:?}: {bytes}");
         }
     }
+
+    #[test]
+    fn what_nobody_uses_takes_next_to_nothing() {
+        let local = Local::new(Shape::Sliding, &Period::ALL, 1 << 20);
+        assert!(local.bytes() <= 1_024, "{}", local.bytes());
+        local.take(local.key("one"), Duration::from_secs(1), &[1; MOST]);
+        assert!(local.bytes() <= 8_192, "{}", local.bytes());
+    }
 }

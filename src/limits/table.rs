@@ -5,7 +5,7 @@
 //! reset; nothing is allocated for a key that is there.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What a counter is found by; made by [`Table::key`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +33,11 @@ pub struct Tally {
 #[derive(Debug)]
 pub(super) struct Table<C> {
     hashers: [RandomState; 2],
-    shards: Box<[Padded<C>]>,
+    width: usize,
+    /// Most keys of a shard.
+    most: usize,
+    /// Made when they are first used: a file may have thousands of instances with a key or two.
+    shards: Box<[OnceLock<Box<Padded<C>>>]>,
 }
 
 const SHARDS: usize = 64;
@@ -70,21 +74,32 @@ struct Shard<C> {
 impl<C: Copy + Default> Table<C> {
     /// A table of so many counters a key, for at most about so many keys.
     pub(super) fn new(width: usize, most: usize) -> Table<C> {
-        let shard = || Shard {
+        Table {
+            hashers: [RandomState::new(), RandomState::new()],
+            width,
+            most: most.div_ceil(SHARDS).clamp(1, u32::MAX as usize / 2),
+            shards: (0..SHARDS).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    fn shard(&self) -> Box<Padded<C>> {
+        Box::new(Padded(Mutex::new(Shard {
             index: vec![0; 16],
             keys: Vec::new(),
             counters: Vec::new(),
-            width,
-            most: most.div_ceil(SHARDS).clamp(1, u32::MAX as usize / 2),
+            width: self.width,
+            most: self.most,
             hand: 0,
             searched: u64::MAX,
-            shared: vec![C::default(); width],
+            shared: vec![C::default(); self.width],
             tally: Tally::default(),
-        };
-        Table {
-            hashers: [RandomState::new(), RandomState::new()],
-            shards: (0..SHARDS).map(|_| Padded(Mutex::new(shard()))).collect(),
-        }
+        })))
+    }
+
+    /// The shards that are in use.
+    fn made(&self) -> impl Iterator<Item = MutexGuard<'_, Shard<C>>> {
+        let made = self.shards.iter().filter_map(OnceLock::get);
+        made.map(|shard| lock(shard))
     }
 
     /// The key of something.
@@ -95,20 +110,19 @@ impl<C: Copy + Default> Table<C> {
 
     /// How many keys have counters of their own.
     pub(super) fn len(&self) -> usize {
-        let len = |shard: &Padded<C>| lock(shard).keys.len();
-        self.shards.iter().map(len).sum()
+        self.made().map(|shard| shard.keys.len()).sum()
     }
 
     /// Memory that is reserved.
     pub(super) fn bytes(&self) -> usize {
-        let bytes = |shard: &Padded<C>| lock(shard).bytes();
-        size_of::<Padded<C>>() * SHARDS + self.shards.iter().map(bytes).sum::<usize>()
+        let bytes = self.made().map(|shard| shard.bytes()).sum::<usize>();
+        size_of::<OnceLock<Box<Padded<C>>>>() * SHARDS + bytes
     }
 
     /// What was decided so far.
     pub(super) fn tally(&self) -> Tally {
-        self.shards.iter().fold(Tally::default(), |sum, shard| {
-            let own = lock(shard).tally;
+        self.made().fold(Tally::default(), |sum, shard| {
+            let own = shard.tally;
             Tally {
                 allowed: sum.allowed + own.allowed,
                 refused: sum.refused + own.refused,
@@ -130,7 +144,7 @@ impl<C: Copy + Default> Table<C> {
         let Some(shard) = self.shards.get((key.0 >> 64) as usize % SHARDS) else {
             return;
         };
-        let mut shard = lock(shard);
+        let mut shard = lock(shard.get_or_init(|| self.shard()));
         let (counters, own) = shard.counters(key.0, second, over);
         let allowed = run(counters);
         let tally = &mut shard.tally;
@@ -168,7 +182,8 @@ impl<C: Copy + Default> Shard<C> {
 
     fn bytes(&self) -> usize {
         let counters = self.counters.capacity() + self.shared.capacity();
-        self.index.capacity() * size_of::<u32>()
+        size_of::<Padded<C>>()
+            + self.index.capacity() * size_of::<u32>()
             + self.keys.capacity() * size_of::<u128>()
             + counters * size_of::<C>()
     }

@@ -9,6 +9,7 @@
 //! Invariant: the protocol is the library's, connections are ours: nothing is awaited without a
 //! bound in time, nothing read without a bound in bytes.
 
+mod call;
 mod link;
 mod node;
 mod open;
@@ -24,8 +25,10 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
-use self::node::{Answer, Aside, Call, Here, Node, Side};
+use self::call::{Answer, Call};
+use self::node::{Aside, Here, Node, Side};
 use self::slots::Cluster;
 use crate::telemetry::{Check, Health, Metrics, Weight};
 use crate::tls::client::{Alpn, Verify};
@@ -186,6 +189,9 @@ pub struct RedisClients {
     metrics: Arc<Metrics>,
     tls: Option<TlsClients>,
     living: Keep<Target, RedisClient>,
+    /// Work that wants to end well, and its signal to do so.
+    work: TaskTracker,
+    closing: CancellationToken,
 }
 
 impl RedisClients {
@@ -196,6 +202,8 @@ impl RedisClients {
             metrics,
             tls: Some(tls),
             living: Keep::default(),
+            work: TaskTracker::new(),
+            closing: CancellationToken::new(),
         })
     }
 
@@ -206,6 +214,8 @@ impl RedisClients {
             metrics: Metrics::new(1),
             tls: None,
             living: Keep::default(),
+            work: TaskTracker::new(),
+            closing: CancellationToken::new(),
         })
     }
 
@@ -237,11 +247,25 @@ impl RedisClients {
         })
     }
 
-    /// Runs work of the control side, unless nothing is connected.
+    /// Runs work of the control side, unless nothing is connected. It is to end soon after
+    /// [`RedisClients::closing`] is cancelled.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.runtime {
-            runtime.spawn(work);
+            self.work.spawn_on(work, runtime);
         }
+    }
+
+    /// Cancelled when the process ends.
+    pub fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
+    /// Tells all work to end and waits for it, at most `within`; whether it has. Dropping the
+    /// future gives up waiting.
+    pub async fn close(&self, within: Duration) -> bool {
+        self.closing.cancel();
+        self.work.close();
+        tokio::time::timeout(within, self.work.wait()).await.is_ok()
     }
 
     fn tls(&self, target: &Target) -> Option<ClientTls> {
@@ -366,7 +390,9 @@ impl RedisClient {
             Servers::One(node) => match node.run::<S>(&call, false).await? {
                 Answer::Numbers(numbers) => Ok(numbers),
                 // Not a cluster, as far as the configuration knows.
-                Answer::Elsewhere { to, .. } => Err(node.refused(format!("MOVED {to}"))),
+                Answer::Elsewhere { to, .. } => Err(node.refused(format!(
+                    "MOVED {to}: the nodes of a cluster are named in cluster_nodes"
+                ))),
             },
             Servers::Cluster(cluster) => cluster.run::<S>(&call).await,
         }

@@ -472,6 +472,21 @@ fn counts_are_exchanged_every_now_and_then() {
 }
 
 #[test]
+fn the_end_of_the_process_exchanges_what_is_left() {
+    let upstream = Upstream::saying("hello");
+    let redis = Redis::start(&[]);
+    let config = format!("{{year: 20, sync_rate: 600, {}}}", shared(&redis));
+    let mut gateway = limited(&upstream, &config).start();
+    for left in ["19", "18", "17"] {
+        assert_eq!(rates(&gateway.get("/"))[1], left);
+    }
+    assert_eq!(redis.ask("DBSIZE"), "0");
+    assert_eq!(gateway.stop(), Some(0));
+    let key = redis.ask("KEYS *");
+    assert_eq!(redis.ask(&format!("GET {key}")), "3", "{key}");
+}
+
+#[test]
 fn counters_outlive_a_reload() {
     let upstream = Upstream::saying("hello");
     let redis = Redis::start(&[]);

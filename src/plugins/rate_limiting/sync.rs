@@ -63,7 +63,7 @@ impl Note {
 }
 
 impl Synced {
-    /// Exchanges counts every `rate` for as long as it lives, and once more then.
+    /// Exchanges counts every `rate` for as long as it and the process live, and once more then.
     pub(super) fn start(
         shared: Shared,
         counters: Arc<Counters>,
@@ -76,12 +76,13 @@ impl Synced {
             notes: Default::default(),
         });
         let alive = CancellationToken::new();
-        let (exchanging, over) = (book.clone(), alive.clone());
+        let (exchanging, over, closing) = (book.clone(), alive.clone(), clients.closing());
         clients.spawn(async move {
-            while !over.is_cancelled() {
+            while !over.is_cancelled() && !closing.is_cancelled() {
                 tokio::select! {
                     () = sleep(rate) => {}
                     () = over.cancelled() => {}
+                    () = closing.cancelled() => {}
                 }
                 exchanging.exchange().await;
             }

@@ -287,6 +287,46 @@ fn counters_outlive_a_reload() {
 }
 
 #[test]
+fn windows_and_buckets_tell_what_they_mean() {
+    let sliding = kit("{minute: 4, window_type: sliding}");
+    assert_eq!(rates(&send(&sliding, 1)), ["4", "3", "1"]);
+    assert_eq!(rates(&send(&sliding, 3))[..2], ["4", "0"]);
+    // 50 s of this window, then a quarter of the next.
+    let refused = send(&sliding, 1);
+    assert_eq!((refused.status, rates(&refused)), (429, ["4", "0", "65"]));
+    assert_eq!(refused.header("Retry-After"), Some("65"));
+    assert_eq!(refused.header("X-RateLimit-Limit-Minute"), Some("4"));
+    let bucket = kit("{hour: 4, window_type: token-bucket}");
+    assert_eq!(rates(&send(&bucket, 1)), ["4", "3", "1"]);
+    assert_eq!(rates(&send(&bucket, 3)), ["4", "0", "900"]);
+    let refused = send(&bucket, 1);
+    assert_eq!((refused.status, rates(&refused)), (429, ["4", "0", "900"]));
+    assert_eq!(refused.header("X-RateLimit-Remaining-Hour"), Some("0"));
+}
+
+#[test]
+fn without_its_store_an_instance_counts_here_or_gives_up() {
+    // Nothing is connected in these tests.
+    let redis = "policy: redis, redis: {host: redis.test}";
+    let tolerant = kit(&format!("{{minute: 2, {redis}}}"));
+    assert_eq!(rates(&send(&tolerant, 1)), ["2", "1", "50"]);
+    assert_eq!(send(&tolerant, 2).status, 429);
+    let strict = kit(&format!("{{minute: 2, fault_tolerant: false, {redis}}}"));
+    let failed = send(&strict, 1);
+    assert_eq!(
+        (failed.status, failed.body.as_str()),
+        (500, r#"{"message":"An unexpected error occurred"}"#)
+    );
+    assert_eq!(failed.header("RateLimit-Limit"), None);
+    // Who exchanges counts later needs nobody now.
+    let synced = kit(&format!(
+        "{{minute: 2, sync_rate: 1, fault_tolerant: false, {redis}}}"
+    ));
+    assert_eq!(rates(&send(&synced, 2)), ["2", "0", "50"]);
+    assert_eq!(send(&synced, 1).status, 429);
+}
+
+#[test]
 fn wrong_values_are_refused() {
     for (config, want) in [
         (

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use redis::Value;
 use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, RedisResult, ServerErrorKind, Value};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -17,9 +17,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
+use super::call::{Answer, Call, Results};
 use super::open::{open, why};
-use super::{Address, Away, Script, Shared, link, lock};
-use crate::telemetry::Counter;
+use super::{Address, Away, Shared, link, lock};
 use crate::util::clock;
 
 /// So many failures in a row open the circuit.
@@ -34,14 +34,6 @@ const REGULAR: Duration = Duration::from_secs(2);
 const RELAPSE: Duration = Duration::from_secs(10);
 /// The log says the same again only after this many seconds.
 const SAY_AGAIN: u64 = 10;
-
-/// A script with what it runs on.
-pub(super) struct Call<'a> {
-    pub(super) script: &'a Script,
-    pub(super) keys: &'a [String],
-    pub(super) args: &'a [i64],
-    pub(super) deadline: Instant,
-}
 
 /// Where a call comes from: each side has connections of its own.
 pub(super) trait Side {
@@ -67,21 +59,6 @@ impl Side for Aside {
     }
 }
 
-/// What a server says to a call.
-pub(super) enum Answer {
-    /// What the script answered.
-    Numbers(Vec<i64>),
-    /// Another server has the key.
-    Elsewhere {
-        /// The slot of the key.
-        slot: u16,
-        /// `host:port`; the host may be empty: this server's own.
-        to: String,
-        /// Only for this call, and it wants to be told.
-        asking: bool,
-    },
-}
-
 /// A server.
 pub(super) struct Node {
     /// Distinguishes it from all nodes there ever were in this process.
@@ -105,12 +82,6 @@ pub(super) struct Node {
     _gone: DropGuard,
     aside: tokio::sync::Mutex<Option<Driven>>,
     results: Results,
-}
-
-/// Counters by outcome.
-struct Results {
-    ok: Counter,
-    failed: [(&'static str, Counter); 6],
 }
 
 impl Node {
@@ -198,11 +169,7 @@ impl Node {
 
     async fn try_run<S: Side>(&self, call: &Call<'_>, asking: bool) -> Result<Answer, Away> {
         let mut connection = S::connection(self).await?;
-        let mut value = send(&mut connection, call, "EVALSHA", asking).await;
-        if server_error(&value) == Some(ServerErrorKind::NoScript) {
-            value = send(&mut connection, call, "EVAL", asking).await;
-        }
-        answer(value)
+        call.send(&mut connection, asking).await
     }
 
     /// The connection of the control side.
@@ -296,80 +263,6 @@ impl Node {
         let said = self.said.swap(now, Ordering::Relaxed);
         now.saturating_sub(said) >= SAY_AGAIN
     }
-}
-
-impl Results {
-    fn new(address: &Address, shared: &Shared) -> Results {
-        let redis = address.to_string();
-        let counter = |result| {
-            let help = "Calls to Redis for shared counters, by server and result.";
-            let labels = [("redis", redis.as_str()), ("result", result)];
-            let name = "sluicegate_ratelimit_redis_calls_total";
-            shared.metrics.counter(name, help, &labels)
-        };
-        let failed = ["open", "timeout", "connect", "closed", "error", "garbage"];
-        Results {
-            ok: counter("ok"),
-            failed: failed.map(|result| (result, counter(result))),
-        }
-    }
-}
-
-async fn send(
-    connection: &mut MultiplexedConnection,
-    call: &Call<'_>,
-    name: &str,
-    asking: bool,
-) -> RedisResult<Value> {
-    let command = call.script.call(name, call.keys, call.args);
-    if !asking {
-        return connection.send_packed_command(&command).await;
-    }
-    // Nothing may come between the two.
-    let mut both = redis::pipe();
-    both.cmd("ASKING").add_command(command);
-    let mut values = connection.send_packed_commands(&both, 0, 2).await?;
-    Ok(values.pop().unwrap_or(Value::Nil))
-}
-
-fn server_error(value: &RedisResult<Value>) -> Option<ServerErrorKind> {
-    match value {
-        Ok(Value::ServerError(error)) => error.kind(),
-        Err(error) => match error.kind() {
-            ErrorKind::Server(kind) => Some(kind),
-            _ => None,
-        },
-        Ok(_) => None,
-    }
-}
-
-/// Reads what came back from a script.
-fn answer(value: RedisResult<Value>) -> Result<Answer, Away> {
-    let error = match value {
-        Ok(Value::ServerError(error)) => redis::RedisError::from(error),
-        Ok(value) => return numbers(value).map(Answer::Numbers),
-        Err(error) => error,
-    };
-    match error.redirect_node() {
-        Some((to, slot)) => Ok(Answer::Elsewhere {
-            slot,
-            to: to.to_owned(),
-            asking: error.kind() == ErrorKind::Server(ServerErrorKind::Ask),
-        }),
-        None => Err(why(&error)),
-    }
-}
-
-fn numbers(value: Value) -> Result<Vec<i64>, Away> {
-    let garbage = || Away::Garbage("whole numbers were expected".to_owned());
-    let Value::Array(values) = value else {
-        return Err(garbage());
-    };
-    let number = |value: &Value| match value {
-        Value::Int(number) => Ok(*number),
-        _ => Err(garbage()),
-    };
-    values.iter().map(number).collect()
 }
 
 /// Looks at a server for as long as anybody uses it.

@@ -14,7 +14,8 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
-use super::node::{Answer, Call, Node, Side};
+use super::call::{Answer, Call};
+use super::node::{Node, Side};
 use super::open::open;
 use super::{Address, Away, Shared, lock};
 
