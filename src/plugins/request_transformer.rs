@@ -56,19 +56,20 @@
 //!
 //! With `http_method` GET, HEAD or TRACE the fields of an urlencoded body move into the query.
 
+mod config;
+
 use std::sync::Arc;
 
+use self::config::{CONFIG, Transformer, parse};
 use super::form::{self, Form};
-use super::transform::entries::{self, split};
-use super::transform::fields::{HeaderFields, is_written_anew};
+use super::transform::Named;
+use super::transform::fields::HeaderFields;
 use super::transform::object::Object;
 use super::transform::pairs::{Pairs, form_text};
 use super::transform::parts::{self, Parts};
 use super::transform::template::{Source, Template};
-use super::transform::{Edits, Named};
+use crate::config::Parsed;
 use crate::config::known::KnownPlugin;
-use crate::config::schema::{Field, Kind, Literal, Record, array, checked, field, record};
-use crate::config::{Fields, Parsed, Report};
 use crate::message::{BodyError, Known, Reply, RequestHead, uri};
 use crate::plugin::{Build, Flow, Phases, Plugin, PluginDef, RequestCx, Verdict, instance};
 
@@ -87,163 +88,6 @@ pub static PLUGIN: PluginDef = PluginDef {
     anonymous: None,
     build,
 };
-
-const NAME: Kind = checked("name", entries::name);
-const HEADER: Kind = checked("header name", entries::header);
-const HEADER_RENAME: Kind = checked("old:new", entries::header_rename);
-const HEADER_VALUE: Kind = checked("header:value", entries::header_template);
-const PAIR: Kind = checked("name:value", entries::pair_template);
-const RENAME: Kind = checked("old:new", entries::pair_template);
-
-const fn list(name: &'static str, of: &'static Kind, doc: &'static str) -> Field {
-    let kind = array(of);
-    let field = field(name, kind).required();
-    field.default(Literal::Strs(&[])).doc(doc)
-}
-
-static REMOVE: Record = Record::new(&[
-    list("body", &NAME, "Fields of the body."),
-    list("headers", &HEADER, "Header fields."),
-    list("querystring", &NAME, "Parameters."),
-]);
-static RENAMES: Record = Record::new(&[
-    list("body", &RENAME, "Fields of the body."),
-    list("headers", &HEADER_RENAME, "Header fields."),
-    list("querystring", &RENAME, "Parameters."),
-]);
-static VALUES: Record = Record::new(&[
-    list("body", &PAIR, "Fields of the body."),
-    list("headers", &HEADER_VALUE, "Header fields."),
-    list("querystring", &PAIR, "Parameters."),
-]);
-static REPLACE: Record = Record::new(&[
-    list("body", &PAIR, "Fields of the body."),
-    list("headers", &HEADER_VALUE, "Header fields."),
-    list("querystring", &PAIR, "Parameters."),
-    field("uri", checked("path with places", entries::path_template)).doc("Path for the upstream."),
-]);
-
-static CONFIG: Record = Record::new(&[
-    field("http_method", checked("method", method)).doc("Method for the upstream."),
-    field("remove", record(&REMOVE))
-        .required()
-        .doc("Names to take out."),
-    field("rename", record(&RENAMES))
-        .required()
-        .doc("Names to change."),
-    field("replace", record(&REPLACE))
-        .required()
-        .doc("Values for what is there."),
-    field("add", record(&VALUES))
-        .required()
-        .doc("Values for what is not there."),
-    field("append", record(&VALUES))
-        .required()
-        .doc("Further values."),
-]);
-
-fn method(text: &str) -> Result<(), String> {
-    match text {
-        "CONNECT" => Err("CONNECT is not supported".to_owned()),
-        text if text.bytes().all(|b| b.is_ascii_uppercase()) => Ok(()),
-        other => Err(format!("invalid value: {other}")),
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-struct Transformer {
-    method: Option<String>,
-    /// Every value; edits hold their places in here.
-    templates: Vec<Template>,
-    uri: Option<Template>,
-    host: Option<usize>,
-    headers: Edits<usize>,
-    body: Edits<usize>,
-    query: Edits<usize>,
-    /// Some value has places.
-    renders: bool,
-}
-
-fn parse(fields: &Fields<'_>, report: &mut Report) -> Option<Parsed> {
-    let mut out = Transformer {
-        method: fields.opt_string("http_method"),
-        ..Transformer::default()
-    };
-    let replace = fields.record("replace");
-    let uri = replace.and_then(|replace| replace.opt_str("uri"));
-    out.uri = uri.and_then(|text| Template::compile(text).ok());
-    out.headers = out.edits(fields, "headers", report);
-    out.body = out.edits(fields, "body", report);
-    out.query = out.edits(fields, "querystring", report);
-    out.renders = out.templates.iter().any(|it| it.literal().is_none());
-    Some(Parsed::new(out))
-}
-
-impl Transformer {
-    /// The five steps over one kind of values.
-    fn edits(&mut self, fields: &Fields<'_>, kind: &str, report: &mut Report) -> Edits<usize> {
-        let removed = self.entries(fields, "remove", kind, report);
-        Edits {
-            remove: removed.into_iter().map(|(name, _)| name).collect(),
-            rename: self.entries(fields, "rename", kind, report),
-            replace: self.entries(fields, "replace", kind, report),
-            add: self.entries(fields, "add", kind, report),
-            append: self.entries(fields, "append", kind, report),
-        }
-    }
-
-    /// The entries of one step that can do something; those that cannot are warned of.
-    fn entries(
-        &mut self,
-        fields: &Fields<'_>,
-        step: &str,
-        kind: &str,
-        report: &mut Report,
-    ) -> Vec<(String, usize)> {
-        let Some(record) = fields.record(step) else {
-            return Vec::new();
-        };
-        let mut out = Vec::new();
-        for (at, entry) in record.strings(kind).iter().enumerate() {
-            let (name, value) = split(entry);
-            let idle = (kind == "headers").then(|| idle_header(step, name, value));
-            if let Some(why) = idle.flatten() {
-                report.warning(record.at_item(kind, at), record.path_item(kind, at), why);
-                continue;
-            }
-            let Ok(template) = Template::compile(value) else {
-                continue;
-            };
-            self.templates.push(template);
-            let place = self.templates.len() - 1;
-            if kind == "headers" && is_host(name) {
-                self.host = Some(place);
-            } else {
-                out.push((name.to_owned(), place));
-            }
-        }
-        out
-    }
-}
-
-fn is_host(name: &str) -> bool {
-    name.eq_ignore_ascii_case("host")
-}
-
-/// Why an entry for a header can do nothing, if so.
-fn idle_header(step: &str, name: &str, value: &str) -> Option<String> {
-    let names = [name, if step == "rename" { value } else { "" }];
-    if let Some(name) = names.into_iter().find(|name| is_written_anew(name)) {
-        return Some(format!(
-            "{name} is written by the gateway itself: this does nothing"
-        ));
-    }
-    if step != "replace" && names.into_iter().any(is_host) {
-        return Some("Host changes only through replace: this does nothing".to_owned());
-    }
-    let needs_value = step != "remove" && value.is_empty();
-    needs_value.then(|| format!("key '{name}' has no value: this does nothing"))
-}
 
 fn build(parsed: &Parsed, _: &Build<'_>) -> Arc<dyn Plugin> {
     instance(parsed, |config: &Transformer| Arc::new(config.clone()))

@@ -261,11 +261,11 @@ fn is_json(response: &ResponseHead) -> bool {
     !encoded && kinds.split(',').any(is_json_type)
 }
 
-/// `application/json`, `application/problem+json`.
+/// `application/json`, `application/problem+json`; not `application/stream+json`, which never ends.
 fn is_json_type(kind: &str) -> bool {
     let kind = kind.split(';').next().unwrap_or_default().trim();
     kind.strip_prefix("application/")
-        .is_some_and(|rest| rest == "json" || rest.ends_with("+json"))
+        .is_some_and(|rest| rest == "json" || rest != "stream+json" && rest.ends_with("+json"))
 }
 
 #[cfg(test)]

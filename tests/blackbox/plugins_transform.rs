@@ -477,7 +477,8 @@ async fn grpc_calls_are_edited_redirected_and_limited() {
     let config = "
 services: [{url: 'grpc://<up>', routes: [
   {paths: [/test.Echo/Unary], protocols: [grpc], plugins: [
-    {name: request-transformer, config: {add: {headers: ['x-added:$(headers.x_key or 1)'], body: ['a:b']}}},
+    {name: request-transformer, config: {replace: {headers: ['Host:other.test']},
+      add: {headers: ['x-added:$(headers.x_key or 1)'], body: ['a:b'], querystring: ['q:1']}}},
     {name: response-transformer, config: {add: {headers: ['x-back:1'], json: ['a:b']}}},
     {name: request-size-limiting, config: {allowed_payload_size: 1, size_unit: kilobytes}}]},
   {paths: [/test.Echo/Gone], protocols: [grpc], plugins: [
@@ -492,7 +493,10 @@ services: [{url: 'grpc://<up>', routes: [
         (messages, &trailers["grpc-status"]),
         (vec![b"hello".to_vec()], &"0".parse().unwrap())
     );
-    assert_eq!(server.heads()[0].headers["x-added"], "1");
+    let head = server.heads().remove(0);
+    assert_eq!(head.headers["x-added"], "1");
+    let uri = "http://other.test/test.Echo/Unary?q=1";
+    assert_eq!(head.uri, uri);
     let (feed, body) = fed();
     feed.send(Frame::data(message(&[7; 2000]))).unwrap();
     let answer = client.send_request(call("/test.Echo/Unary", body));

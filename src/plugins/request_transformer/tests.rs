@@ -22,7 +22,7 @@ fn nothing_configured_changes_nothing() {
 
 #[test]
 fn headers_and_query_are_edited() {
-    let config = "{remove: {headers: [X-Gone], querystring: [gone]}, \
+    let config = "{remove: {headers: ['X-Gone:any'], querystring: ['gone:$(']}, \
         rename: {headers: ['X-Old:X-New'], querystring: ['old:new']}, \
         replace: {headers: ['X-There:1', 'X-Absent:1'], querystring: ['there:1', 'absent:1']}, \
         add: {headers: ['X-Added:a:b', 'X-There:2'], querystring: ['added:a:b', 'there:2']}, \

@@ -51,7 +51,12 @@ fn members_are_edited_in_five_steps() {
     ] {
         assert_eq!(body(config, kind, before), after, "{kind}");
     }
-    for kind in ["text/json", "application/jsonp", "application/grpc"] {
+    for kind in [
+        "text/json",
+        "application/jsonp",
+        "application/grpc",
+        "application/stream+json",
+    ] {
         assert_eq!(body(config, kind, before), before, "{kind}");
     }
     for other in ["[{\"gone\":1}]", "{broken", "\"gone\""] {
