@@ -39,7 +39,7 @@
 //!
 //! `policy: redis`: on a Redis server (6 or later) or cluster, shared by all gateways that use it.
 //! Each request is decided there by one script in one round trip; the clocks of the gateways should
-//! agree. While Redis is away, and a request waits for it no longer than `redis.timeout`, a local
+//! agree. While Redis is away, and no request waits for an answer longer than `redis.timeout`, a local
 //! counter takes over where the shared one stood, headers included (`fault_tolerant: true`), or
 //! requests get 500 (`false`). After three failures in a row nobody waits any more until a probe has
 //! reached Redis again. `/health` has a check `redis`; it is degraded meanwhile.

@@ -2,9 +2,9 @@
 //!
 //! A worker has one connection to each server, on its own thread, and pipelines the calls of all
 //! its requests over it. A call is one round trip (`EVALSHA`; the whole script only when the server
-//! does not know it yet) and never takes longer than the time-out, connecting included. Each server
-//! has a circuit: after a few failures nobody waits for it any more, until a probe on the control
-//! runtime has reached it again.
+//! does not know it yet); neither its answer nor connecting before it takes longer than the
+//! time-out. Each server has a circuit: after a few failures nobody waits for it any more, until a
+//! probe on the control runtime has reached it again.
 //!
 //! Invariant: the protocol is the library's, connections are ours: nothing is awaited without a
 //! bound in time, nothing read without a bound in bytes.
@@ -80,7 +80,7 @@ pub struct Target {
     pub nodes: Vec<Address>,
     /// They are a cluster.
     pub cluster: bool,
-    /// How long a call may take, connecting included.
+    /// How long connecting may take, and how long an answer.
     pub timeout: Duration,
     /// The user.
     pub username: Option<String>,
@@ -384,7 +384,7 @@ impl RedisClient {
             script,
             keys,
             args,
-            deadline: clock::now() + self.timeout,
+            deadline: clock::now() + 2 * self.timeout,
         };
         match &self.servers {
             Servers::One(node) => match node.run::<S>(&call, false).await? {

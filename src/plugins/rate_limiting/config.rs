@@ -31,7 +31,7 @@ static REDIS: Record = Record::new(&[
         .doc("Its port."),
     field("timeout", integer().between(1, 2_147_483_646))
         .default(Literal::Int(200))
-        .doc("Milliseconds that a request waits for it at most, connecting included."),
+        .doc("Milliseconds that connecting may take, and an answer."),
     field("username", text()).doc("User, where the server has users."),
     field("password", text()).secret().doc("Password."),
     field("database", integer().between(0, 1_000_000))

@@ -148,14 +148,13 @@ impl Node {
         Some(format!("{}: {away} (for {secs} s)", self.address))
     }
 
-    /// Runs a script, within its deadline.
+    /// Runs a script: so long for a connection at most, so long for the answer, and within the
+    /// call's deadline.
     pub(super) async fn run<S: Side>(&self, call: &Call<'_>, asking: bool) -> Result<Answer, Away> {
         if self.is_open() {
             return Err(self.count(Away::Open));
         }
-        let answer = timeout_at(call.deadline, self.try_run::<S>(call, asking)).await;
-        let timeout = self.shared.target.timeout;
-        match answer.unwrap_or(Err(Away::Timeout(timeout))) {
+        match self.try_run::<S>(call, asking).await {
             Ok(answer) => {
                 self.results.ok.inc();
                 if self.failures.load(Ordering::Relaxed) != 0 {
@@ -168,8 +167,13 @@ impl Node {
     }
 
     async fn try_run<S: Side>(&self, call: &Call<'_>, asking: bool) -> Result<Answer, Away> {
-        let mut connection = S::connection(self).await?;
-        call.send(&mut connection, asking).await
+        let bound = self.shared.target.timeout;
+        let late = |_| Away::Timeout(bound);
+        let until = || call.deadline.min(clock::now() + bound);
+        let connection = timeout_at(until(), S::connection(self)).await;
+        let mut connection = connection.map_err(late)??;
+        let answer = timeout_at(until(), call.send(&mut connection, asking)).await;
+        answer.map_err(late)?
     }
 
     /// The connection of the control side.
