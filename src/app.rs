@@ -126,8 +126,10 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
         .build()?;
     let gateway = Gateway::start(options, settings.settings, checked, text, &runtime)?;
     ready(&gateway.lines);
-    let workers = runtime.block_on(gateway.serve())?;
+    let Ended { workers, shippers } = runtime.block_on(gateway.serve())?;
     stop::join(workers);
+    // The workers' last words are on their way by now.
+    runtime.block_on(stop::flush(&shippers));
     // What still runs has nothing to say any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
@@ -145,6 +147,14 @@ fn tell(settings: &Merged, report: &Report) {
         warn!("{notice}");
     }
     warn_of(report);
+}
+
+/// What is left of a gateway that has drained.
+struct Ended {
+    /// They end by themselves.
+    workers: Vec<JoinHandle<()>>,
+    /// They have lines to write yet.
+    shippers: Arc<Shippers>,
 }
 
 /// A gateway that runs.
@@ -179,7 +189,11 @@ impl Gateway {
         let (keeps, metrics) = (Arc::new(Keeps::default()), Metrics::new(count));
         let default_cert = Arc::new(policy::default_cert(&settings)?);
         let listening = Listening::bind(&settings, count, &cell, &default_cert, &keeps)?;
-        let shippers = Shippers::new(runtime.handle().clone(), metrics.clone());
+        let shippers = Shippers::new(
+            runtime.handle().clone(),
+            metrics.clone(),
+            TlsClients::new()?,
+        );
         let access = access_log(&settings, &shippers)?;
         let mut handles = Handles::default();
         handles.offer(metrics.clone());
@@ -251,8 +265,8 @@ impl Gateway {
         })
     }
 
-    /// Serves until a signal says stop, then drains; the workers, who end by themselves.
-    async fn serve(mut self) -> Result<Vec<JoinHandle<()>>, StartError> {
+    /// Serves until a signal says stop, then drains.
+    async fn serve(mut self) -> Result<Ended, StartError> {
         tokio::spawn(watch::watch(
             self.file.clone(),
             std::mem::take(&mut self.text),
@@ -274,13 +288,13 @@ impl Gateway {
             }
         }
         stop::drain(&self.drain, &self.settings, &mut self.signals).await;
-        tokio::join!(
-            self.shippers.flush(stop::FLUSH),
-            self.redis.close(stop::FLUSH)
-        );
+        self.redis.close(stop::FLUSH).await;
         // They end by themselves, with a moment for the last answer.
         while self.sides.join_next().await.is_some() {}
-        Ok(self.workers)
+        Ok(Ended {
+            workers: self.workers,
+            shippers: self.shippers,
+        })
     }
 
     async fn reload(&self) {

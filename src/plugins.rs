@@ -13,11 +13,14 @@ mod bot_detection;
 mod circuit_breaker;
 mod correlation_id;
 mod cors;
+mod file_log;
 mod form;
 mod hmac_auth;
+mod http_log;
 mod ip_restriction;
 mod jwt;
 mod key_auth;
+mod logs;
 mod prometheus;
 mod rate_limiting;
 mod redirect;
@@ -25,7 +28,9 @@ mod request_size_limiting;
 mod request_termination;
 mod request_transformer;
 mod response_transformer;
+mod tcp_log;
 mod transform;
+mod udp_log;
 
 use crate::config::Known;
 use crate::plugin::PluginDef;
@@ -47,6 +52,10 @@ pub static TABLE: &[&PluginDef] = &[
     &response_transformer::PLUGIN,
     &redirect::PLUGIN,
     &prometheus::PLUGIN,
+    &http_log::PLUGIN,
+    &file_log::PLUGIN,
+    &udp_log::PLUGIN,
+    &tcp_log::PLUGIN,
     &request_termination::PLUGIN,
     &circuit_breaker::PLUGIN,
 ];

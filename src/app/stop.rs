@@ -8,10 +8,11 @@ use tracing::{info, warn};
 
 use crate::config::settings::Settings;
 use crate::control::watch::{Signal, Signals};
+use crate::remote::ship::Shippers;
 use crate::util::clock;
 use crate::util::drain::{Drain, Phase};
 
-/// How long log lines may take to be written at the end.
+/// How long log lines and shared counts may take to be written at the end.
 pub(super) const FLUSH: Duration = Duration::from_secs(2);
 /// How long a thread may take to notice the end.
 const JOIN: Duration = Duration::from_secs(2);
@@ -42,6 +43,13 @@ async fn emptied(drain: &Drain, deadline: Instant) {
     match left {
         0 => info!("drained"),
         left => warn!(left, "drain_timeout is over: connections are cut"),
+    }
+}
+
+/// Lets log lines and records that wait be written, but not for ever.
+pub(super) async fn flush(shippers: &Shippers) {
+    if !shippers.flush(FLUSH).await {
+        warn!("log lines are lost: whoever takes them is too slow");
     }
 }
 

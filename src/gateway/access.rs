@@ -47,8 +47,7 @@ pub fn write_line(format: Format, record: &Record<'_>, out: &mut Vec<u8>) {
     match format {
         Format::Combined => combined(record, out),
         Format::Json => json(record, out),
-        // Writing into memory cannot fail.
-        Format::Kong => drop(serde_json::to_writer(&mut *out, &record.to_json())),
+        Format::Kong => record.write_json(out),
     }
     out.push(b'\n');
 }

@@ -1,8 +1,11 @@
 //! One finished exchange as data: what log plugins, access logs and metrics see.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::head::{ConnInfo, RequestHead, ResponseHead};
 use super::reply::Origin;
@@ -96,77 +99,19 @@ pub struct Record<'a> {
     pub correlation_id: Option<&'a str>,
 }
 
+/// The id of the only workspace: that of Kong without a database.
+const WORKSPACE: &str = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
+
 impl Record<'_> {
     /// The record in the JSON shape of Kong's log plugins.
     pub fn to_json(&self) -> Value {
-        let mut out = json!({
-            "request": self.request_json(),
-            "upstream_uri": self.upstream_uri,
-            "upstream_status": self.upstream_status(),
-            "response": {
-                "status": self.status,
-                "headers": headers_json(self.response.headers.iter(), false),
-                "size": self.response_size,
-            },
-            "latencies": {
-                "kong": self.latencies.gateway,
-                "proxy": self.latencies.upstream.map_or(-1, |ms| ms as i64),
-                "request": self.latencies.request,
-                "receive": self.latencies.receive,
-            },
-            "tries": self.tries.iter().map(try_json).collect::<Vec<_>>(),
-            "client_ip": self.client_ip.to_string(),
-            "started_at": self.started_ms,
-            "source": if self.origin == Origin::Upstream { "upstream" } else { "kong" },
-            "workspace_name": "default",
-        });
-        self.add_entities(&mut out);
-        out
+        serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn add_entities(&self, out: &mut Value) {
-        let entities = [
-            ("route", self.route),
-            ("service", self.service),
-            ("consumer", self.consumer),
-        ];
-        for (key, entity) in entities {
-            if let Some(entity) = entity {
-                out[key] = entity.json.clone();
-            }
-        }
-        if let Some(id) = self.credential_id {
-            let consumer_id = self.consumer.map(|consumer| consumer.id.as_str());
-            out["authenticated_entity"] = json!({"id": id, "consumer_id": consumer_id});
-        }
-        if let Some(id) = self.correlation_id {
-            out["correlation_id"] = id.into();
-        }
-    }
-
-    fn request_json(&self) -> Value {
-        let request = self.request;
-        let host = request.host();
-        let port = self.conn.listen_port;
-        let colon = if host.contains(':') {
-            String::new()
-        } else {
-            format!(":{port}")
-        };
-        let mut out = json!({
-            "id": self.request_id,
-            "uri": request.target(),
-            "url": format!("{}://{host}{colon}{}", self.conn.scheme(), request.target()),
-            "querystring": querystring_json(request.query()),
-            "method": request.method(),
-            "headers": headers_json(request.headers.iter(), true),
-            "size": self.request_size,
-        });
-        if let Some(tls) = &self.conn.tls {
-            out["tls"] =
-                json!({"version": tls.version, "cipher": tls.cipher, "client_verify": "NONE"});
-        }
-        out
+    /// Appends [`Record::to_json`] as text, without making a tree of it first.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        // Writing into memory cannot fail.
+        let _ = serde_json::to_writer(out, self);
     }
 
     /// The statuses of all attempts, as nginx and Kong join them: `502, 200`.
@@ -178,59 +123,207 @@ impl Record<'_> {
             .collect();
         statuses.join(", ")
     }
-}
 
-fn try_json(attempt: &Try) -> Value {
-    let mut out = json!({
-        "ip": attempt.address.ip().to_string(),
-        "port": attempt.address.port(),
-        "balancer_start": attempt.started_ms,
-        "balancer_start_ns": attempt.started_ms.saturating_mul(1_000_000),
-        "balancer_latency": attempt.balancer_ns / 1_000_000,
-        "balancer_latency_ns": attempt.balancer_ns,
-    });
-    if attempt.failed.is_some() {
-        out["state"] = "failed".into();
-        out["code"] = attempt.status.unwrap_or(502).into();
+    /// `scheme://host:port` and the target.
+    fn url(&self) -> String {
+        let host = self.request.host();
+        let (scheme, target) = (self.conn.scheme(), self.request.target());
+        match host.contains(':') {
+            true => format!("{scheme}://{host}{target}"),
+            false => format!("{scheme}://{host}:{}{target}", self.conn.listen_port),
+        }
     }
-    out
 }
 
-/// Header fields by lower-case name; repeated ones become arrays.
-fn headers_json<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>, redact: bool) -> Value {
-    let mut out = Map::new();
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let head = self.request;
+        RecordJson {
+            request: RequestJson {
+                id: self.request_id,
+                uri: head.target(),
+                url: self.url(),
+                querystring: Grouped(&|each| {
+                    for (key, value) in super::query::pairs(head.query()) {
+                        each(super::query::decode(key), super::query::decode(value));
+                    }
+                }),
+                method: head.method(),
+                headers: Grouped(&|each| fields(head.headers.iter(), true, each)),
+                size: self.request_size,
+                tls: self.conn.tls.as_ref().map(|tls| TlsJson {
+                    version: tls.version,
+                    cipher: tls.cipher,
+                    client_verify: "NONE",
+                }),
+            },
+            upstream_uri: self.upstream_uri,
+            upstream_status: self.upstream_status(),
+            response: ResponseJson {
+                status: self.status,
+                headers: Grouped(&|each| fields(self.response.headers.iter(), false, each)),
+                size: self.response_size,
+            },
+            latencies: LatenciesJson {
+                kong: self.latencies.gateway,
+                proxy: self.latencies.upstream.map_or(-1, |ms| ms as i64),
+                request: self.latencies.request,
+                receive: self.latencies.receive,
+            },
+            tries: self.tries.iter().map(TryJson::of).collect(),
+            client_ip: self.client_ip,
+            started_at: self.started_ms,
+            source: match self.origin {
+                Origin::Upstream => "upstream",
+                Origin::Plugin(_) | Origin::Gateway { .. } => "kong",
+            },
+            workspace: WORKSPACE,
+            workspace_name: "default",
+            route: self.route.map(|entity| &entity.json),
+            service: self.service.map(|entity| &entity.json),
+            consumer: self.consumer.map(|entity| &entity.json),
+            authenticated_entity: self.credential_id.map(|id| Authenticated {
+                id,
+                consumer_id: self.consumer.map(|consumer| consumer.id.as_str()),
+            }),
+            correlation_id: self.correlation_id,
+        }
+        .serialize(to)
+    }
+}
+
+#[derive(Serialize)]
+struct RecordJson<'a> {
+    request: RequestJson<'a>,
+    upstream_uri: &'a str,
+    upstream_status: String,
+    response: ResponseJson<'a>,
+    latencies: LatenciesJson,
+    tries: Vec<TryJson>,
+    client_ip: IpAddr,
+    started_at: u64,
+    source: &'static str,
+    workspace: &'static str,
+    workspace_name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumer: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authenticated_entity: Option<Authenticated<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct RequestJson<'a> {
+    id: &'a str,
+    uri: &'a str,
+    url: String,
+    querystring: Grouped<'a>,
+    method: &'a str,
+    headers: Grouped<'a>,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsJson>,
+}
+
+#[derive(Serialize)]
+struct TlsJson {
+    version: &'static str,
+    cipher: &'static str,
+    client_verify: &'static str,
+}
+
+#[derive(Serialize)]
+struct ResponseJson<'a> {
+    status: u16,
+    headers: Grouped<'a>,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct LatenciesJson {
+    kong: u64,
+    proxy: i64,
+    request: u64,
+    receive: u64,
+}
+
+#[derive(Serialize)]
+struct Authenticated<'a> {
+    id: &'a str,
+    consumer_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct TryJson {
+    ip: IpAddr,
+    port: u16,
+    balancer_start: u64,
+    balancer_start_ns: u64,
+    balancer_latency: u64,
+    balancer_latency_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+}
+
+impl TryJson {
+    fn of(attempt: &Try) -> TryJson {
+        let failed = attempt.failed.is_some();
+        TryJson {
+            ip: attempt.address.ip(),
+            port: attempt.address.port(),
+            balancer_start: attempt.started_ms,
+            balancer_start_ns: attempt.started_ms.saturating_mul(1_000_000),
+            balancer_latency: attempt.balancer_ns / 1_000_000,
+            balancer_latency_ns: attempt.balancer_ns,
+            state: failed.then_some("failed"),
+            code: failed.then_some(attempt.status.unwrap_or(502)),
+        }
+    }
+}
+
+/// Takes one name with its value.
+type Each<'e> = &'e mut dyn FnMut(Cow<'_, str>, Cow<'_, str>);
+
+/// Pairs as a map: values of a name that comes again become an array.
+struct Grouped<'a>(&'a dyn Fn(Each<'_>));
+
+impl Serialize for Grouped<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut all: Vec<(String, Vec<String>)> = Vec::new();
+        (self.0)(&mut |name, value| {
+            let value = value.into_owned();
+            match all.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, values)) => values.push(value),
+                None => all.push((name.into_owned(), vec![value])),
+            }
+        });
+        let mut map = to.serialize_map(Some(all.len()))?;
+        for (name, values) in &all {
+            match values.as_slice() {
+                [one] => map.serialize_entry(name, one)?,
+                many => map.serialize_entry(name, many)?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// Header fields by lower-case name. What proves who the client is is not shown, as in Kong.
+fn fields<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])>, redact: bool, each: Each<'_>) {
     for (name, value) in fields {
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
         let secret = redact && matches!(name.as_str(), "authorization" | "proxy-authorization");
-        let value = if secret {
-            "REDACTED".into()
-        } else {
-            String::from_utf8_lossy(value).into()
+        let value = match secret {
+            true => "REDACTED".into(),
+            false => String::from_utf8_lossy(value),
         };
-        add(&mut out, name, Value::String(value));
-    }
-    Value::Object(out)
-}
-
-fn querystring_json(query: &str) -> Value {
-    let mut out = Map::new();
-    for (key, value) in super::query::pairs(query) {
-        let value = super::query::decode(value).into_owned();
-        add(
-            &mut out,
-            super::query::decode(key).into_owned(),
-            Value::String(value),
-        );
-    }
-    Value::Object(out)
-}
-
-fn add(out: &mut Map<String, Value>, key: String, value: Value) {
-    match out.get_mut(&key) {
-        None => {
-            out.insert(key, value);
-        }
-        Some(Value::Array(values)) => values.push(value),
-        Some(first) => *first = Value::Array(vec![first.take(), value]),
+        each(name.into(), value);
     }
 }

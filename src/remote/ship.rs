@@ -1,27 +1,38 @@
-//! Log lines on their way to a file: a bounded queue, one writer behind it on the control runtime.
+//! Log lines on their way to a file, log records on their way to a server: a bounded queue, one
+//! task behind it on the control runtime.
 //!
 //! Invariant: handing lines over never waits. When the disk is full, the pipe closed or the reader
 //! stuck, lines are dropped and counted, never requests held up. A file holds whole lines only: a
 //! write that was cut short is ended by a line break before the next one.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::telemetry::{Counter, Metrics};
-use crate::util::{clock, local};
+use crate::tls::TlsClients;
+use crate::util::clock;
 
+mod lines;
+mod queue;
+mod receiver;
 mod writer;
 
+pub use lines::Lines;
+use queue::Batcher;
+pub use queue::{Queue, Queueing};
+use receiver::Receiver;
+pub use receiver::{
+    Destination, HttpDestination, TcpDestination, TcpTls, UdpDestination, is_http_url,
+};
 use writer::Writer;
 
 /// Where lines go.
@@ -65,62 +76,140 @@ const ROOM: usize = 8 * 1024 * 1024;
 /// What an entry takes beside its text.
 const OVERHEAD: usize = 64;
 
-/// Every target in use: two users of one file share its writer.
+/// Every target and queue in use: two users of one file share its writer.
 pub struct Shippers {
     /// `None`: nothing is opened, lines vanish.
-    runtime: Option<Handle>,
+    outside: Option<Outside>,
     metrics: Arc<Metrics>,
-    sinks: Mutex<HashMap<Target, Vec<Sink>>>,
+    files: Mutex<Kept<FileKey, Shipper>>,
+    queues: Mutex<Kept<QueueKey, Queue>>,
 }
 
-struct Sink {
-    shipper: Weak<Shipper>,
-    writer: JoinHandle<()>,
+/// What it takes to reach anything.
+struct Outside {
+    runtime: Handle,
+    tls: TlsClients,
+}
+
+/// A target, and whether it is opened anew for each batch of lines.
+type FileKey = (Target, bool);
+/// Whose queue it is, where it leads, and how.
+type QueueKey = (String, Destination, Queueing);
+
+/// The ways that somebody holds, and those whose last lines are still being written.
+struct Kept<K, W>(HashMap<K, Vec<Way<W>>>);
+
+struct Way<W> {
+    way: Weak<W>,
+    task: JoinHandle<()>,
+}
+
+impl<K: Eq + Hash, W> Kept<K, W> {
+    /// The living way under that key, else the one that `make` makes, with its task.
+    fn adopt(&mut self, key: K, make: impl FnOnce() -> (Arc<W>, Option<JoinHandle<()>>)) -> Arc<W> {
+        // Forgets what has ended, whoever had it.
+        self.0.retain(|_, ways| {
+            ways.retain(|way| !way.task.is_finished());
+            !ways.is_empty()
+        });
+        let ways = self.0.entry(key).or_default();
+        if let Some(living) = ways.iter().find_map(|way| way.way.upgrade()) {
+            return living;
+        }
+        let (made, task) = make();
+        ways.extend(task.map(|task| Way {
+            way: Arc::downgrade(&made),
+            task,
+        }));
+        made
+    }
+
+    fn living(&self) -> impl Iterator<Item = Arc<W>> {
+        self.0
+            .values()
+            .flatten()
+            .filter_map(|way| way.way.upgrade())
+    }
+
+    /// Hands the living ways to `each`, and gives away the tasks of the others.
+    fn ending(&mut self, mut each: impl FnMut(Arc<W>)) -> Vec<JoinHandle<()>> {
+        let mut ending = Vec::new();
+        for ways in self.0.values_mut() {
+            for way in std::mem::take(ways) {
+                match way.way.upgrade() {
+                    Some(living) => {
+                        each(living);
+                        ways.push(way);
+                    }
+                    None => ending.push(way.task),
+                }
+            }
+        }
+        ending
+    }
+}
+
+fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shippers {
-    /// Writers run on `runtime`.
-    pub fn new(runtime: Handle, metrics: Arc<Metrics>) -> Arc<Shippers> {
-        Arc::new(Shippers {
-            runtime: Some(runtime),
-            metrics,
-            sinks: Mutex::default(),
-        })
+    /// Writers run on `runtime`; `tls` is for receivers that want it.
+    pub fn new(runtime: Handle, metrics: Arc<Metrics>, tls: TlsClients) -> Arc<Shippers> {
+        Shippers::with(Some(Outside { runtime, tls }), metrics)
     }
 
     /// Opens nothing and writes nothing: for checking a configuration.
     pub fn detached() -> Arc<Shippers> {
+        Shippers::with(None, Metrics::new(1))
+    }
+
+    fn with(outside: Option<Outside>, metrics: Arc<Metrics>) -> Arc<Shippers> {
         Arc::new(Shippers {
-            runtime: None,
-            metrics: Metrics::new(1),
-            sinks: Mutex::default(),
+            outside,
+            metrics,
+            files: Mutex::new(Kept(HashMap::new())),
+            queues: Mutex::new(Kept(HashMap::new())),
         })
     }
 
     /// The way to a target, shared with everybody who holds it already. The writer opens the
     /// target in the background, says so once when it cannot, and tries again with later lines.
     pub fn open(&self, target: Target) -> Arc<Shipper> {
-        let mut all = self.sinks();
-        let sinks = all.entry(target.clone()).or_default();
-        sinks.retain(|sink| !sink.writer.is_finished());
-        if let Some(living) = sinks.iter().find_map(|sink| sink.shipper.upgrade()) {
-            return living;
-        }
-        let (shipper, writer) = Shipper::new(target, &self.metrics, ROOM);
-        if let Some(runtime) = &self.runtime {
-            sinks.push(Sink {
-                shipper: Arc::downgrade(&shipper),
-                writer: runtime.spawn(writer.run()),
-            });
-        }
-        shipper
+        self.file(target, false)
+    }
+
+    /// As [`Shippers::open`], but the file is opened anew whenever lines are written: one that was
+    /// moved away gets no more of them.
+    pub fn open_anew(&self, target: Target) -> Arc<Shipper> {
+        self.file(target, true)
+    }
+
+    fn file(&self, target: Target, anew: bool) -> Arc<Shipper> {
+        lock(&self.files).adopt((target.clone(), anew), || {
+            let (shipper, writer) = Shipper::new(target, &self.metrics, ROOM, anew);
+            let task = self.outside.as_ref();
+            (shipper, task.map(|to| to.runtime.spawn(writer.run())))
+        })
+    }
+
+    /// The queue of that owner to that destination: the living one, so that what waits in it
+    /// outlives a reload, else a new one.
+    pub fn queue(&self, owner: &str, to: Destination, settings: Queueing) -> Arc<Queue> {
+        let key = (owner.to_owned(), to.clone(), settings.clone());
+        lock(&self.queues).adopt(key, || match &self.outside {
+            Some(Outside { runtime, tls }) => {
+                let receiver = Receiver::new(to, tls);
+                let (queue, batcher): (_, Batcher) = Queue::new(receiver, settings, &self.metrics);
+                (queue, Some(runtime.spawn(batcher.run())))
+            }
+            None => (Queue::closed(&self.metrics), None),
+        })
     }
 
     /// Opens every file anew: lines handed over before go to the old file, later ones to the new.
     pub fn reopen(&self) {
-        for shipper in self.living() {
-            shipper.reopen();
-        }
+        lock(&self.files).living().for_each(|file| file.reopen());
     }
 
     /// Waits until what was handed over so far is written, at most `within`; whether it is.
@@ -132,38 +221,19 @@ impl Shippers {
         for written in written {
             complete &= matches!(timeout_at(deadline, written).await, Ok(Ok(())));
         }
-        for writer in ending {
-            complete &= timeout_at(deadline, writer).await.is_ok();
+        for task in ending {
+            complete &= timeout_at(deadline, task).await.is_ok();
         }
         complete
     }
 
-    /// What a flush has to wait for: the living shippers' answers, and the writers whose shipper
-    /// is gone, which end when their queue is empty.
+    /// What a flush has to wait for: the living ways' answers, and the tasks whose way is gone,
+    /// which end when their queue is empty.
     fn pending(&self) -> (Vec<oneshot::Receiver<()>>, Vec<JoinHandle<()>>) {
-        let (mut written, mut ending) = (Vec::new(), Vec::new());
-        for (_, sinks) in self.sinks().iter_mut() {
-            for sink in std::mem::take(sinks) {
-                match sink.shipper.upgrade() {
-                    Some(shipper) => {
-                        written.push(shipper.written());
-                        sinks.push(sink);
-                    }
-                    None => ending.push(sink.writer),
-                }
-            }
-        }
+        let mut written = Vec::new();
+        let mut ending = lock(&self.files).ending(|file| written.push(file.written()));
+        ending.extend(lock(&self.queues).ending(|queue| written.push(queue.written())));
         (written, ending)
-    }
-
-    fn living(&self) -> Vec<Arc<Shipper>> {
-        let sinks = self.sinks();
-        let sinks = sinks.values().flatten();
-        sinks.filter_map(|sink| sink.shipper.upgrade()).collect()
-    }
-
-    fn sinks(&self) -> MutexGuard<'_, HashMap<Target, Vec<Sink>>> {
-        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,7 +262,7 @@ fn count_lines(text: &[u8]) -> u64 {
 }
 
 impl Shipper {
-    fn new(target: Target, metrics: &Metrics, room: usize) -> (Arc<Shipper>, Writer) {
+    fn new(target: Target, metrics: &Metrics, room: usize, anew: bool) -> (Arc<Shipper>, Writer) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let label = target.label();
@@ -202,7 +272,7 @@ impl Shipper {
             room,
             dropped: dropped(metrics, &label, "queue_full"),
         };
-        let writer = Writer::new(target, receiver, queued, metrics);
+        let writer = Writer::new(target, receiver, queued, metrics, anew);
         (Arc::new(shipper), writer)
     }
 
@@ -242,94 +312,6 @@ fn dropped(metrics: &Metrics, target: &str, reason: &str) -> Counter {
         "Log lines that were not written, by target and reason.",
         &[("target", target), ("reason", reason)],
     )
-}
-
-/// How many bytes a worker collects before it hands them over.
-const BATCH: usize = 32 * 1024;
-/// How long a line waits in its worker at most.
-const DELAY: Duration = Duration::from_millis(100);
-
-/// One worker's lines on their way to a [`Shipper`]: collected, so that a busy worker touches the
-/// shared queue once in some hundred requests. Dropping it hands over what is left.
-pub struct Lines {
-    buffer: Rc<Buffer>,
-    _timer: local::Owned<()>,
-}
-
-struct Buffer {
-    text: RefCell<Vec<u8>>,
-    /// The timer runs, or is about to.
-    armed: Cell<bool>,
-    filled: Notify,
-    shipper: Arc<Shipper>,
-}
-
-impl Lines {
-    /// To be called on a worker: its timer is a task there.
-    pub fn new(shipper: Arc<Shipper>) -> Lines {
-        let buffer = Rc::new(Buffer {
-            text: RefCell::new(Vec::with_capacity(BATCH)),
-            armed: Cell::new(false),
-            filled: Notify::new(),
-            shipper,
-        });
-        Lines {
-            _timer: local::spawn_owned(Rc::clone(&buffer).hand_over_in_time()),
-            buffer,
-        }
-    }
-
-    /// Lets `render` append one line, its line break included.
-    pub fn write(&self, render: impl FnOnce(&mut Vec<u8>)) {
-        let len = {
-            let mut text = self.buffer.text.borrow_mut();
-            render(&mut text);
-            text.len()
-        };
-        if len >= BATCH {
-            self.buffer.hand_over();
-        } else if !self.buffer.armed.replace(true) {
-            self.buffer.filled.notify_one();
-        }
-    }
-
-    /// Hands over what was collected.
-    pub fn hand_over(&self) {
-        self.buffer.hand_over();
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        self.buffer.hand_over();
-    }
-}
-
-impl Buffer {
-    async fn hand_over_in_time(self: Rc<Self>) {
-        loop {
-            self.filled.notified().await;
-            sleep(DELAY).await;
-            self.armed.set(false);
-            self.hand_over();
-        }
-    }
-
-    fn hand_over(&self) {
-        let mut text = self.text.borrow_mut();
-        if text.is_empty() {
-            return;
-        }
-        // A short text is copied, so that what waits in the queue is not mostly unused memory.
-        let lines = if text.len() < BATCH / 8 {
-            let lines = text.as_slice().to_vec();
-            text.clear();
-            lines
-        } else {
-            std::mem::replace(&mut *text, Vec::with_capacity(BATCH + BATCH / 8))
-        };
-        self.shipper.try_send(lines);
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! verifies never rides on a handshake of one that does not. Equal identities share one
 //! [`ClientTls`] for as long as anybody holds it.
 
+use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -138,6 +139,12 @@ pub struct ClientTls(Arc<Living>);
 impl ClientTls {
     pub(super) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.0.config)
+    }
+
+    /// The same for an HTTP client that brings its own connections; what it is made of is between
+    /// that client and its TLS library.
+    pub fn for_http_client(&self) -> impl Any + use<> {
+        ClientConfig::clone(&self.0.config)
     }
 }
 

@@ -21,6 +21,7 @@ mod failures;
 mod grpc;
 mod http2;
 mod http2_abuse;
+mod logs;
 mod operation;
 mod owner;
 mod plugins;

@@ -92,6 +92,18 @@ pub fn header_name(text: &str) -> Result<(), String> {
     }
 }
 
+/// The value of a header (RFC 9110 §5.5): no control characters.
+///
+/// # Errors
+/// The message for the report.
+pub fn header_value(text: &str) -> Result<(), String> {
+    let fits = |b: u8| b >= b' ' && b != 0x7f || b == b'\t';
+    require(
+        text.bytes().all(fits),
+        "bad header value: control characters cannot be sent",
+    )
+}
+
 /// The name of a cookie (RFC 6265: a token).
 ///
 /// # Errors

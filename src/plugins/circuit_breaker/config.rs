@@ -18,7 +18,7 @@ use crate::message::{Reply, ReplyBody};
 const STATUS: Kind = checked("status or range of statuses", status_text);
 const STATUS_NUMBER: Kind = integer().between(100, 999);
 const STATUSES: Kind = either(&[STATUS, STATUS_NUMBER]);
-const VALUE: Kind = checked("header value", header_value);
+const VALUE: Kind = checked("header value", texts::header_value);
 
 static FALLBACK: Record = Record::new(&[
     field("status", integer().between(200, 599))
@@ -67,15 +67,6 @@ fn status_text(text: &str) -> Result<(), String> {
     let message =
         || format!("bad status '{text}'\nwrite one such as 503 or a range such as 500-599");
     range(text).map(|_| ()).ok_or_else(message)
-}
-
-/// What may stand in a header line (RFC 9110 §5.5).
-fn header_value(text: &str) -> Result<(), String> {
-    let fits = !text
-        .bytes()
-        .any(|byte| byte < b' ' && byte != b'\t' || byte == 0x7f);
-    let message = "bad header value: control characters cannot be sent";
-    fits.then_some(()).ok_or_else(|| message.to_owned())
 }
 
 /// Header fields that say how the body is sent are not the file's to set.

@@ -1,10 +1,17 @@
 use std::fs;
 
+use tokio::time::sleep;
+
+use super::lines::BATCH;
 use super::*;
 
 fn shippers() -> (Arc<Shippers>, Arc<Metrics>) {
     let metrics = Metrics::new(1);
-    (Shippers::new(Handle::current(), metrics.clone()), metrics)
+    let tls = TlsClients::new().unwrap();
+    (
+        Shippers::new(Handle::current(), metrics.clone(), tls),
+        metrics,
+    )
 }
 
 fn file(dir: &tempfile::TempDir, name: &str) -> (PathBuf, Target) {
@@ -80,7 +87,7 @@ async fn reopening_follows_a_renamed_file() {
 #[tokio::test]
 async fn a_full_queue_drops_and_counts() {
     let metrics = Metrics::new(1);
-    let (shipper, writer) = Shipper::new(Target::Stdout, &metrics, 200);
+    let (shipper, writer) = Shipper::new(Target::Stdout, &metrics, 200, false);
     assert!(shipper.try_send(b"one\n".to_vec()));
     assert!(shipper.try_send(b"two\n".to_vec()));
     assert!(!shipper.try_send(b"three\nfour\n".to_vec()));
@@ -92,7 +99,7 @@ async fn a_full_queue_drops_and_counts() {
 #[tokio::test]
 async fn a_line_longer_than_the_room_passes_an_empty_queue() {
     let metrics = Metrics::new(1);
-    let (shipper, _writer) = Shipper::new(Target::Stdout, &metrics, 200);
+    let (shipper, _writer) = Shipper::new(Target::Stdout, &metrics, 200, false);
     assert!(shipper.try_send(vec![b'x'; 1000]));
     assert!(!shipper.try_send(b"x\n".to_vec()));
 }
@@ -127,7 +134,7 @@ async fn a_check_opens_nothing() {
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn a_worker_hands_over_after_a_tenth_of_a_second() {
     let metrics = Metrics::new(1);
-    let (shipper, _writer) = Shipper::new(Target::Stdout, &metrics, ROOM);
+    let (shipper, _writer) = Shipper::new(Target::Stdout, &metrics, ROOM, false);
     let lines = Lines::new(shipper.clone());
     let queued = || shipper.queued.load(Ordering::Relaxed);
     for _ in 0..2 {
@@ -144,7 +151,7 @@ async fn a_worker_hands_over_after_a_tenth_of_a_second() {
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn a_busy_worker_hands_over_by_size_and_a_leaving_one_at_once() {
     let metrics = Metrics::new(1);
-    let (shipper, _writer) = Shipper::new(Target::Stdout, &metrics, ROOM);
+    let (shipper, _writer) = Shipper::new(Target::Stdout, &metrics, ROOM, false);
     let lines = Lines::new(shipper.clone());
     let queued = || shipper.queued.load(Ordering::Relaxed);
     let line = [b'x'; 1023];

@@ -42,6 +42,8 @@ struct Sink {
     target: Target,
     file: Option<File>,
     torn: bool,
+    /// It is opened for each write, in case that its name means another file by now.
+    anew: bool,
 }
 
 impl Writer {
@@ -50,6 +52,7 @@ impl Writer {
         entries: mpsc::UnboundedReceiver<Entry>,
         queued: Arc<AtomicUsize>,
         metrics: &Metrics,
+        anew: bool,
     ) -> Writer {
         let label = target.label();
         Writer {
@@ -66,6 +69,7 @@ impl Writer {
                 target,
                 file: None,
                 torn: false,
+                anew,
             }),
             complaint: log_once_per(Duration::from_secs(60)),
         }
@@ -180,6 +184,9 @@ impl Sink {
 
     /// Writes as much as goes: how many bytes of `text` did, and why not all.
     fn write(&mut self, text: &[u8]) -> (usize, io::Result<()>) {
+        if self.anew {
+            self.file = None;
+        }
         let torn = self.torn;
         let file = match self.ready() {
             Ok(file) => file,
@@ -290,6 +297,7 @@ mod tests {
             target: Target::File(path.clone()),
             file: None,
             torn: false,
+            anew: false,
         };
         assert!(sink.write(b"one\ntw").1.is_ok());
         assert!(sink.write(b"three\n").1.is_ok());

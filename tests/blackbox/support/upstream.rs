@@ -264,7 +264,14 @@ impl Upstream {
         address: &str,
         script: impl Fn(Serving) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        Self::accepting(TcpListener::bind(address).unwrap(), tls, script)
+    }
+
+    fn accepting(
+        listener: TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+        script: impl Fn(Serving) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let (state, script) = (shared.clone(), Arc::new(script));
@@ -311,6 +318,20 @@ impl Upstream {
         answer: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
         Self::raw_tls(config, move |serving| serve(serving, &answer))
+    }
+
+    /// As [`Upstream::raw`], where nobody was before.
+    pub fn raw_at(nobody: Nobody, script: impl Fn(Serving) + Send + Sync + 'static) -> Self {
+        nobody.socket.listen(128).unwrap();
+        Self::accepting(nobody.socket.into(), None, script)
+    }
+
+    /// As [`Upstream::answering`], where nobody was before.
+    pub fn answering_at(
+        nobody: Nobody,
+        answer: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        Self::raw_at(nobody, move |serving| serve(serving, &answer))
     }
 
     /// Answers every request with 200 and this body.
@@ -383,7 +404,7 @@ impl Drop for Upstream {
 
 /// An address where nobody listens: bound, never listened on, so that nobody else gets it.
 pub struct Nobody {
-    _socket: socket2::Socket,
+    socket: socket2::Socket,
     address: SocketAddr,
 }
 
@@ -399,10 +420,7 @@ impl Nobody {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         socket.bind(&any.into()).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
-        Self {
-            _socket: socket,
-            address,
-        }
+        Self { socket, address }
     }
 }
 
