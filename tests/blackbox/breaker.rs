@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::grpc::{Fed, Messages, Server, call, fed, message, unary};
-use crate::support::h2::connect;
+use crate::support::h2::{Whole, connect, request};
 use crate::support::upstream::{Nobody, reply};
 use crate::support::{Gateway, Request, Response, Upstream, eventually, gateway};
 
@@ -221,6 +221,29 @@ fn a_client_that_leaves_during_the_trial_makes_room_for_the_next() {
     eventually("another trial", || gateway.get("/200").status == 200);
     assert!(is(&gateway, "closed"));
     assert_eq!(breaker(&gateway)["opened"], 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_during_the_trial_makes_room_too() {
+    let (upstream, _go) = waiting();
+    let gateway = with(&upstream, "reset_timeout: 200, timeout: 0");
+    opened(&gateway);
+    eventually("it is half-open", || is(&gateway, "half-open"));
+    let mut client = connect::<Whole>(gateway.proxy()).await;
+    let trial = client.send_request(request("GET", "/wait/200", ""));
+    let trial = tokio::spawn(trial);
+    let seen = tokio::task::spawn_blocking(move || {
+        upstream.wait("the trial", |seen| seen.requests.len() == 5);
+        upstream
+    });
+    let _upstream = seen.await.unwrap();
+    refused(&gateway.get("/200"));
+    trial.abort();
+    tokio::task::spawn_blocking(move || {
+        eventually("another trial", || gateway.get("/200").status == 200);
+    })
+    .await
+    .unwrap();
 }
 
 #[test]
