@@ -236,7 +236,7 @@ impl RedisClients {
             (n, true) => (Health::Healthy, format!("{n} servers")),
             (_, false) => (
                 Health::Degraded,
-                format!("counting locally meanwhile: {}", away.join("; ")),
+                format!("not asked for now: {}", away.join("; ")),
             ),
         };
         Some(Check {

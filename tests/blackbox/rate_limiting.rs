@@ -243,7 +243,7 @@ fn a_local_counter_takes_over_from_a_dead_redis() {
         gateway.ask("/status").json()["health"]["checks"]["redis"]["status"],
         "degraded"
     );
-    gateway.err.wait("counting locally until it is back");
+    gateway.err.wait("not asked until it is back");
     assert!(metric(&gateway, "sluicegate_ratelimit_fallbacks_total") >= 9.0);
     assert_eq!(metric(&gateway, "sluicegate_ratelimit_redis_up"), 0.0);
     // Empty as it is now, it lets ten pass again.

@@ -243,10 +243,7 @@ impl Node {
         *lock(&self.why) = Some((away.clone(), clock::now()));
         if self.may_say() {
             self.said_away.store(true, Ordering::Relaxed);
-            warn!(
-                "redis {}: {away}; counting locally until it is back",
-                self.address
-            );
+            warn!("redis {}: {away}; not asked until it is back", self.address);
         }
         self.opened.notify_one();
         self.shared.moved.notify_one();
