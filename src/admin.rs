@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicBool;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -89,7 +89,15 @@ impl Admin {
             .route("/status", get(status::show))
             .route("/config", config)
             .route("/upstreams/{upstream}/health", get(targets::health))
-            .route("/upstreams/{upstream}/targets", get(targets::list));
+            .route("/upstreams/{upstream}/targets", get(targets::list))
+            .route(
+                "/upstreams/{upstream}/targets/{target}/{word}",
+                put(targets::set),
+            )
+            .route(
+                "/upstreams/{upstream}/targets/{target}/{address}/{word}",
+                put(targets::set_address),
+            );
         let router = views::KINDS.iter().fold(router, |router, kind| {
             let one = format!("/{}/{{key}}", kind.name);
             router

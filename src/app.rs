@@ -28,7 +28,7 @@ use crate::control::dns::system::System;
 use crate::control::dns::{Elsewhere, Lookup};
 use crate::control::supervisor::warn_of;
 use crate::control::watch::{self, Signal, Signals};
-use crate::control::{Dns, Loader, Loading, Origin, Reloads};
+use crate::control::{Dns, Loader, Loading, Origin, Probes, Reloads, exposed};
 use crate::gateway::access::AccessLines;
 use crate::plugins;
 use crate::remote::redis::RedisClients;
@@ -210,6 +210,8 @@ impl Gateway {
         handles.offer(redis.clone());
         let system = || Arc::new(System::new(&settings.dns_resolver));
         let lookup = options.lookup.unwrap_or_else(|| system());
+        let probes = Probes::new(runtime.handle().clone());
+        exposed::register(&metrics, cell.clone(), probes.clone());
         let loader = Arc::new(Loader::new(Loading {
             table: plugins::TABLE,
             around: options.around,
@@ -220,6 +222,7 @@ impl Gateway {
             workers: count,
             cell: cell.clone(),
             dns: Dns::with(lookup, runtime.handle().clone(), options.elsewhere),
+            probes: probes.clone(),
         }));
         let origin = Origin::File(options.file.display().to_string());
         let compiled = loader.compile(checked);

@@ -3,7 +3,9 @@
 //! Must not know: workers, listeners, requests.
 
 pub mod dns;
+pub mod exposed;
 pub mod loader;
+pub mod probes;
 pub mod supervisor;
 #[cfg(test)]
 mod testkit;
@@ -11,4 +13,5 @@ pub mod watch;
 
 pub use dns::Dns;
 pub use loader::{Loader, Loading};
+pub use probes::Probes;
 pub use supervisor::{Applied, Origin, ReloadError, Reloads};

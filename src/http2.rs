@@ -10,6 +10,7 @@ pub mod pipe;
 pub mod reader;
 pub mod server;
 mod severable;
+pub mod unary;
 
 use std::future::Future;
 

@@ -6,6 +6,7 @@
 pub mod cell;
 pub mod compile;
 mod entities;
+mod health;
 mod plans;
 mod services;
 #[cfg(test)]

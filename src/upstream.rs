@@ -7,12 +7,16 @@ pub mod cluster;
 pub mod connect;
 pub mod error;
 pub mod hash;
+pub mod health;
 pub mod latency;
 pub mod policy;
 pub mod pool;
+pub mod probe;
 
 pub use balance::{Balancer, Picked};
-pub use cluster::{Cluster, ClusterKey, Endpoint, EndpointSet, EndpointSpec, Resolution};
+pub use cluster::{Cluster, ClusterKey, Endpoint, EndpointSet, EndpointSpec, Resolution, Witness};
 pub use error::{UpstreamError, UpstreamErrorKind};
+pub use health::{Checks, Counts};
 pub use policy::{Algorithm, Policy};
 pub use pool::{Pool, PoolKey, Reused};
+pub use probe::{ProbeKind, Probing};

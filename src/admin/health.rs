@@ -16,7 +16,7 @@ use super::{Admin, Parts, Reloads, answer, message};
 use crate::snapshot::Snapshot;
 use crate::snapshot::cell::SnapshotCell;
 use crate::telemetry::{Check, Health, Verdict, Weight};
-use crate::upstream::{Cluster, ClusterKey, Resolution};
+use crate::upstream::{Cluster, ClusterKey, Policy, Resolution};
 use crate::util::clock;
 use crate::util::drain::Drain;
 
@@ -158,8 +158,9 @@ fn going_down(drain: &Drain) -> Option<Check> {
 
 /// One check for each upstream, and for each host that services name themselves.
 fn upstreams(snapshot: &Snapshot) -> impl Iterator<Item = Check> {
-    snapshot.clusters.iter().map(|cluster| {
-        let (status, message) = cluster_health(cluster);
+    let all = snapshot.clusters.iter().zip(&snapshot.policies);
+    all.map(|(cluster, policy)| {
+        let (status, message) = cluster_health(cluster, policy);
         let kind = match cluster.key() {
             ClusterKey::Upstream(_) => "upstream",
             ClusterKey::Host { .. } => "host",
@@ -173,15 +174,22 @@ fn upstreams(snapshot: &Snapshot) -> impl Iterator<Item = Check> {
     })
 }
 
-fn cluster_health(cluster: &Cluster) -> (Health, String) {
+fn cluster_health(cluster: &Cluster, policy: &Policy) -> (Health, String) {
     let set = cluster.endpoints();
-    let usable = set.endpoints.iter().filter(|of| of.weight() > 0).count();
-    match (usable, set.resolution) {
+    let usable = set.endpoints.iter().filter(|of| of.weight() > 0);
+    let (all, fit) = usable.fold((0, 0), |(all, fit), of| {
+        (all + 1, fit + usize::from(!policy.shuts(of)))
+    });
+    let words = || format!("{fit} of {} healthy", counted(all, "address"));
+    match (all, set.resolution) {
         (0, Resolution::Pending) => (Health::Degraded, "not resolved yet".into()),
         (0, Resolution::NotFound) => (Health::Unhealthy, "the name has no address".into()),
         (0, Resolution::Failed) => (Health::Unhealthy, "the name cannot be resolved".into()),
         (0, Resolution::Known) => (Health::Unhealthy, "no target".into()),
-        (n, _) => (Health::Healthy, counted(n, "address")),
+        _ if !policy.standing(&set).is_usable => (Health::Unhealthy, words()),
+        // The others serve: nothing that a monitor should wake anybody for.
+        _ if fit < all => (Health::Healthy, words()),
+        _ => (Health::Healthy, counted(all, "address")),
     }
 }
 

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::views::{not_found, page};
@@ -16,13 +16,14 @@ use super::{Admin, answer};
 use crate::message::Entity;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::telemetry::Exposition;
-use crate::upstream::{Endpoint, EndpointSet};
+use crate::upstream::{Cluster, Endpoint, EndpointSet, Policy};
+use crate::util::clock;
 
 /// `GET /upstreams/{name or id}/targets`.
 pub(super) async fn list(State(admin): State<Admin>, Path(key): Path<String>) -> Response {
-    with_upstream(&admin, &key, |_, upstream, set| {
+    with_upstream(&admin, &key, |_, upstream, pool| {
         page(
-            targets(upstream, set)
+            targets(upstream, &pool.set)
                 .into_iter()
                 .map(|of| of.entity)
                 .collect(),
@@ -30,16 +31,125 @@ pub(super) async fn list(State(admin): State<Admin>, Path(key): Path<String>) ->
     })
 }
 
-/// `GET /upstreams/{name or id}/health`.
-pub(super) async fn health(State(admin): State<Admin>, Path(key): Path<String>) -> Response {
-    with_upstream(&admin, &key, |snapshot, upstream, set| {
-        let all = targets(upstream, set).into_iter();
-        let mut page = page(all.map(Target::health).collect());
+/// `GET /upstreams/{name or id}/health[?balancer_health=1]`.
+pub(super) async fn health(
+    State(admin): State<Admin>,
+    Path(key): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let whole = super::config::is_set(query.as_deref(), "balancer_health");
+    with_upstream(&admin, &key, |snapshot, upstream, pool| {
+        let all = targets(upstream, &pool.set).into_iter();
+        if whole {
+            return json!({"data": balancer_health(upstream, pool, all)});
+        }
+        let all = all.map(|target| target.health(&pool.policy));
+        let mut page = page(all.collect());
         let breakers = breakers(&admin, snapshot, upstream);
         if !breakers.is_empty() {
             page["breakers"] = breakers.into();
         }
         page
+    })
+}
+
+/// The upstream as one.
+fn balancer_health(
+    upstream: &Upstream,
+    pool: &Pool,
+    targets: impl Iterator<Item = Target>,
+) -> Value {
+    let standing = pool.policy.standing(&pool.set);
+    let word = match (standing.is_usable, pool.policy.checks.is_on()) {
+        (true, true) => "HEALTHY",
+        (true, false) => "HEALTHCHECKS_OFF",
+        (false, _) => "UNHEALTHY",
+    };
+    let hosts: Vec<Value> = targets
+        .map(|target| target.health(&pool.policy)["data"].take())
+        .collect();
+    json!({
+        "health": word,
+        "balancer_health": if standing.is_usable { "HEALTHY" } else { "UNHEALTHY" },
+        "id": upstream.entity.id,
+        "details": {
+            "healthy": standing.is_usable,
+            "weight": weights(standing.total, standing.available),
+            "hosts": hosts,
+        },
+    })
+}
+
+fn weights(total: u64, available: u64) -> Value {
+    json!({"total": total, "available": available, "unavailable": total - available})
+}
+
+/// `PUT /upstreams/{name or id}/targets/{target or id}/healthy`, and `unhealthy`.
+pub(super) async fn set(
+    State(admin): State<Admin>,
+    Path((key, target, word)): Path<(String, String, String)>,
+) -> Response {
+    put(&admin, &key, &target, None, &word)
+}
+
+/// The same for one address of a target.
+pub(super) async fn set_address(
+    State(admin): State<Admin>,
+    Path((key, target, address, word)): Path<(String, String, String, String)>,
+) -> Response {
+    put(&admin, &key, &target, Some(&address), &word)
+}
+
+fn put(admin: &Admin, key: &str, target: &str, address: Option<&str>, word: &str) -> Response {
+    let healthy = match word {
+        "healthy" => true,
+        "unhealthy" => false,
+        _ => return not_found(),
+    };
+    let snapshot = admin.parts().cell.load();
+    let found = snapshot.as_ref().and_then(|snapshot| {
+        let upstream = find(snapshot, key)?;
+        Some((upstream, pool(snapshot, upstream)?))
+    });
+    let Some((upstream, pool)) = found else {
+        return not_found();
+    };
+    let meant = |known: &Target| known.name == target || known.entity["id"] == target;
+    let known = targets(upstream, &pool.set).into_iter().find(meant);
+    let Some(known) = known else {
+        return not_found();
+    };
+    let meant = |of: &&Arc<Endpoint>| {
+        address.is_none_or(|text| {
+            of.address.to_string() == text || of.address.ip().to_string() == text
+        })
+    };
+    let addresses: Vec<_> = known.addresses.iter().filter(meant).collect();
+    if addresses.is_empty() {
+        return match address {
+            Some(_) => not_found(),
+            None => super::message(StatusCode::BAD_REQUEST, "the target has no address"),
+        };
+    }
+    for endpoint in addresses {
+        pool.cluster.set_health(endpoint, healthy, clock::now());
+    }
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// The addresses behind an upstream, and how they are used.
+struct Pool {
+    cluster: Arc<Cluster>,
+    policy: Arc<Policy>,
+    set: Arc<EndpointSet>,
+}
+
+fn pool(snapshot: &Snapshot, upstream: &Upstream) -> Option<Pool> {
+    let cluster = snapshot.clusters.get(upstream.cluster)?.clone();
+    Some(Pool {
+        policy: snapshot.policies.get(upstream.cluster)?.clone(),
+        set: cluster.endpoints(),
+        cluster,
     })
 }
 
@@ -65,13 +175,12 @@ fn breakers(admin: &Admin, snapshot: &Snapshot, upstream: &Upstream) -> Vec<Valu
 fn with_upstream(
     admin: &Admin,
     key: &str,
-    show: impl FnOnce(&Snapshot, &Upstream, &EndpointSet) -> Value,
+    show: impl FnOnce(&Snapshot, &Upstream, &Pool) -> Value,
 ) -> Response {
     let snapshot = admin.parts().cell.load();
     let found = snapshot.as_ref().and_then(|snapshot| {
         let upstream = find(snapshot, key)?;
-        let cluster = snapshot.clusters.get(upstream.cluster)?;
-        Some(show(snapshot, upstream, &cluster.endpoints()))
+        Some(show(snapshot, upstream, &pool(snapshot, upstream)?))
     });
     match found {
         Some(body) => answer(StatusCode::OK, &body),
@@ -89,12 +198,12 @@ fn find<'a>(snapshot: &'a Snapshot, key: &str) -> Option<&'a Upstream> {
 /// Adds Kong's family of targets and how they are: what [`health`] shows, as numbers.
 pub(super) fn expose(snapshot: &Snapshot, out: &mut Exposition) {
     for upstream in &snapshot.upstreams {
-        let Some(cluster) = snapshot.clusters.get(upstream.cluster) else {
+        let Some(pool) = pool(snapshot, upstream) else {
             continue;
         };
         let name = upstream.entity.label();
-        for target in targets(upstream, &cluster.endpoints()) {
-            let shown = target.health();
+        for target in targets(upstream, &pool.set) {
+            let shown = target.health(&pool.policy);
             let named = shown["target"].as_str().unwrap_or_default();
             let addresses = shown["data"]["addresses"].as_array();
             let addresses = addresses.map(Vec::as_slice).unwrap_or_default();
@@ -174,33 +283,55 @@ fn discovered(upstream: &Upstream, name: &str, addresses: Vec<Arc<Endpoint>>) ->
 }
 
 impl Target {
-    fn health(self) -> Value {
+    fn health(self, policy: &Policy) -> Value {
         let (host, port) = self.name.rsplit_once(':').unwrap_or((&self.name, ""));
-        let total: u64 = self.addresses.iter().map(|of| u64::from(of.weight())).sum();
-        let addresses: Vec<Value> = self.addresses.iter().map(|of| address(of)).collect();
+        let (mut total, mut available) = (0, 0);
+        for endpoint in &self.addresses {
+            let weight = u64::from(endpoint.weight());
+            total += weight;
+            available += if policy.shuts(endpoint) { 0 } else { weight };
+        }
+        let words: Vec<&str> = self.addresses.iter().map(|of| word(of, policy)).collect();
+        let best = ["HEALTHY", "HEALTHCHECKS_OFF", "UNHEALTHY"];
+        let best = best.into_iter().find(|word| words.contains(word));
+        let addresses: Vec<Value> = self
+            .addresses
+            .iter()
+            .map(|of| address(of, policy))
+            .collect();
         let mut out = self.entity;
-        out["health"] = match addresses.is_empty() {
-            true => "DNS_ERROR".into(),
-            false => "HEALTHCHECKS_OFF".into(),
-        };
+        out["health"] = best.unwrap_or("DNS_ERROR").into();
         out["data"] = json!({
             "host": host.trim_matches(['[', ']']),
             "port": port.parse::<u16>().ok(),
             "dns": "A",
             "nodeWeight": out["weight"],
-            "weight": {"total": total, "available": total, "unavailable": 0},
+            "weight": weights(total, available),
             "addresses": addresses,
         });
         out
     }
 }
 
-fn address(endpoint: &Endpoint) -> Value {
+/// Kong's word for how an address is.
+fn word(endpoint: &Endpoint, policy: &Policy) -> &'static str {
+    if endpoint.weight() == 0 {
+        "HEALTHCHECKS_OFF"
+    } else if policy.shuts(endpoint) {
+        "UNHEALTHY"
+    } else if policy.checks.is_on() {
+        "HEALTHY"
+    } else {
+        "HEALTHCHECKS_OFF"
+    }
+}
+
+fn address(endpoint: &Endpoint, policy: &Policy) -> Value {
     json!({
         "ip": endpoint.address.ip().to_string(),
         "port": endpoint.address.port(),
         "weight": endpoint.weight(),
-        "health": "HEALTHCHECKS_OFF",
+        "health": word(endpoint, policy),
         "requests": endpoint.requests(),
         "failures": endpoint.failures(),
         "in_flight": endpoint.in_flight(),

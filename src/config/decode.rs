@@ -176,9 +176,9 @@ impl<'n> Decoder<'_, 'n> {
 
     fn upstream(&mut self, row: &Row<'n>, fields: &Fields<'n>, meta: Meta) {
         let client_certificate = self.refer(row, fields, "client_certificate", Kind::Certificate);
-        self.model
-            .upstreams
-            .push(upstream::decode(fields, meta, client_certificate));
+        let upstream = upstream::decode(fields, meta, client_certificate);
+        upstream::warn(fields, &upstream.healthchecks, self.report);
+        self.model.upstreams.push(upstream);
     }
 
     fn target(&mut self, row: &Row<'n>, fields: &Fields<'n>, meta: Meta) {

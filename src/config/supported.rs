@@ -9,20 +9,9 @@ use super::report::Report;
 /// A refusal for upstreams: the field, what is in the way, and whether an upstream asks for it.
 type UpstreamLimit = (&'static str, &'static str, fn(&Upstream) -> bool);
 
-const UPSTREAM_LIMITS: &[UpstreamLimit] = &[
-    ("healthchecks", "active health checks", |u| {
-        u.healthchecks.active.is_on()
-    }),
-    ("healthchecks", "passive health checks", |u| {
-        u.healthchecks.passive.is_on()
-    }),
-    ("healthchecks", "a threshold of health", |u| {
-        u.healthchecks.threshold > 0.0
-    }),
-    ("discovery", "discovery through Consul", |u| {
-        u.discovery.is_some()
-    }),
-];
+const UPSTREAM_LIMITS: &[UpstreamLimit] = &[("discovery", "discovery through Consul", |u| {
+    u.discovery.is_some()
+})];
 
 /// Adds an error for everything in the model that is not supported.
 pub(super) fn check(model: &Model, report: &mut Report) {

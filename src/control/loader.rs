@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{info, warn};
 
 use super::dns::Dns;
+use super::probes::Probes;
 use crate::config::Report;
 use crate::config::settings::Settings;
 use crate::plugin::PluginDef;
@@ -37,6 +38,8 @@ pub struct Loading {
     pub cell: SnapshotCell,
     /// Who feeds its clusters.
     pub dns: Arc<Dns>,
+    /// Who probes what is in them.
+    pub probes: Arc<Probes>,
 }
 
 /// Where a configuration is from.
@@ -159,6 +162,7 @@ impl Loader {
         let snapshot = Arc::new(snapshot);
         self.loading.cell.publish(snapshot.clone());
         self.loading.dns.follow(&snapshot);
+        self.loading.probes.follow(&snapshot);
         state.live = Some(live.clone());
         live
     }

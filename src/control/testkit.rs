@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use super::dns::{Answer, Answering, Dns, Lookup, LookupError};
 use super::loader::{Loader, Loading, Origin};
+use super::probes::Probes;
 use crate::snapshot::{Snapshot, Surroundings, UpstreamTls};
 use crate::telemetry::Metrics;
 
@@ -60,6 +61,7 @@ pub(super) fn loader(names: Arc<Names>) -> Arc<Loader> {
         workers: 1,
         cell: Default::default(),
         dns: Dns::new(names, Handle::current()),
+        probes: Probes::new(Handle::current()),
     }))
 }
 

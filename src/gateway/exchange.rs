@@ -362,6 +362,7 @@ impl Exchange {
     pub fn forget_attempt(&mut self) {
         self.tries.pop();
         if let Some(endpoint) = self.endpoint.take() {
+            endpoint.forgotten(Instant::now());
             endpoint.end(false);
         }
     }
@@ -450,7 +451,8 @@ impl Exchange {
         self.head_in = Some(now);
         self.origin = Origin::Upstream;
         if let Some(endpoint) = &self.endpoint {
-            endpoint.answered(self.upstream_since(now), now);
+            let began = self.upstream_since(now);
+            endpoint.answered(self.response.status, began, now);
         }
         if let Some(last) = self.tries.last_mut() {
             last.status = Some(self.response.status);
@@ -485,7 +487,7 @@ impl Exchange {
         }
         if let Some(endpoint) = self.endpoint.take() {
             let now = Instant::now();
-            endpoint.failed(self.upstream_since(now), now);
+            endpoint.failed(error.kind, self.upstream_since(now), now);
             endpoint.end(true);
         }
     }

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::entities;
 use super::{Hashing, Service, TargetSpec, Upstream};
+use super::{entities, health};
 use crate::config::model::{self, Model};
 use crate::tls::client::{Alpn, Verify};
 use crate::tls::{CaCert, Certificate, ClientTls, TlsClients, TlsIdentity, TlsSetupError};
@@ -37,7 +37,7 @@ impl UpstreamTls {
         })
     }
 
-    fn get(&self, identity: TlsIdentity) -> (ClientTls, u32) {
+    pub(super) fn get(&self, identity: TlsIdentity) -> (ClientTls, u32) {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         let next = numbers.len() as u32;
         let number = *numbers.entry(identity.clone()).or_insert(next);
@@ -120,7 +120,7 @@ impl Wiring {
         Upstream {
             entity: entities::upstream(model, upstream),
             host_header: upstream.host_header.clone(),
-            cluster: self.cluster(sources.keeps, key, specs, policy(upstream)),
+            cluster: self.cluster(sources.keeps, key, specs, policy(sources, upstream)),
             hashing: (upstream.algorithm == model::Algorithm::ConsistentHashing).then(|| Hashing {
                 on: upstream.hash_on.clone(),
                 fallback: upstream.hash_fallback.clone(),
@@ -203,7 +203,7 @@ impl Wiring {
     }
 }
 
-fn policy(upstream: &model::Upstream) -> Policy {
+fn policy(sources: &Sources<'_>, upstream: &model::Upstream) -> Policy {
     Policy {
         algorithm: match upstream.algorithm {
             model::Algorithm::RoundRobin => Algorithm::RoundRobin,
@@ -213,6 +213,8 @@ fn policy(upstream: &model::Upstream) -> Policy {
         },
         slots: upstream.slots,
         slow_start: upstream.slow_start,
+        checks: health::checks(upstream),
+        probing: health::probing(sources, upstream),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which endpoint gets the next request: one balancer per worker and cluster.
 //!
 //! An algorithm is a file beside this one. They share a view of the endpoints, which says whom a
-//! pick may take: not those without a weight, and those that have failed this request only when
-//! nobody else is left. Nothing here is locked and, but for a list that has changed, nothing
+//! pick may take: not those without a weight or in bad health, and those that have failed this
+//! request only when nobody else is left. Nothing here is locked and, but for a list that has changed, nothing
 //! allocated.
 
 mod hashing;
@@ -23,7 +23,9 @@ use self::latency::Latency;
 use self::least_connections::LeastConnections;
 use self::round_robin::RoundRobin;
 use self::view::View;
-use super::cluster::{Cluster, Endpoint, EndpointSet};
+use super::cluster::{Cluster, Endpoint, EndpointSet, Witness};
+use super::error::UpstreamErrorKind;
+use super::health::Event;
 use super::policy::{Algorithm, Policy};
 use crate::util::clock;
 
@@ -33,6 +35,18 @@ pub struct Balancer {
     held: Rc<Held>,
     choice: Choice,
     start: u32,
+    shut: Shut,
+}
+
+/// Whose health keeps requests away, as this worker last saw it.
+#[derive(Debug, Default)]
+struct Shut {
+    /// [`Cluster::turns`] when it was looked at.
+    turns: u64,
+    /// By position; empty when nobody's does.
+    all: Vec<bool>,
+    /// Nobody may be sent anything.
+    unusable: bool,
 }
 
 /// What an algorithm remembers from pick to pick.
@@ -58,6 +72,8 @@ struct Held {
 pub struct Picked {
     held: Rc<Held>,
     ix: usize,
+    /// It is unhealthy, and this request shows whether it still is.
+    trial: bool,
 }
 
 impl Deref for Picked {
@@ -69,15 +85,31 @@ impl Deref for Picked {
 }
 
 impl Picked {
-    /// A response head came, so long after the attempt began.
-    pub fn answered(&self, began: Instant, now: Instant) {
+    /// A response head came.
+    pub fn answered(&self, status: u16, began: Instant, now: Instant) {
         self.measure(began, now);
+        let checks = &self.held.policy.checks;
+        let event = match (&checks.passive, self.trial) {
+            // What neither list has is an answer at least.
+            (_, true) => checks.judge(&checks.trial, status).or(Some(Event::Success)),
+            (Some(counts), false) => checks.judge(counts, status),
+            (None, false) => None,
+        };
+        self.report(event, now);
     }
 
     /// The attempt brought no response head.
-    pub fn failed(&self, began: Instant, now: Instant) {
+    pub fn failed(&self, kind: UpstreamErrorKind, began: Instant, now: Instant) {
         // Refusing is quick: it must not look like a fast answer.
         self.measure(began, now.max(began + PENALTY));
+        self.report(
+            Some(match kind {
+                UpstreamErrorKind::Malformed => Event::HttpFailure,
+                kind if kind.is_timeout() => Event::Timeout,
+                _ => Event::TcpFailure,
+            }),
+            now,
+        );
     }
 
     /// Nobody waited for the response head any longer.
@@ -89,9 +121,29 @@ impl Picked {
         }
     }
 
+    /// The attempt does not count.
+    pub fn forgotten(&self, now: Instant) {
+        if self.trial {
+            self.give_trial_back(now);
+        }
+    }
+
     fn measure(&self, began: Instant, now: Instant) {
         if self.held.policy.algorithm == Algorithm::Latency {
             self.note_latency(began, now);
+        }
+    }
+
+    fn report(&self, event: Option<Event>, now: Instant) {
+        let Held {
+            cluster, policy, ..
+        } = &*self.held;
+        let witness = match self.trial {
+            true => Witness::Trial,
+            false => Witness::Traffic,
+        };
+        if let Some(event) = event {
+            cluster.report(self, (witness, event), &policy.checks, now);
         }
     }
 }
@@ -145,6 +197,7 @@ impl Balancer {
             held,
             choice,
             start,
+            shut: Shut::default(),
         };
         balancer.rebuild();
         balancer
@@ -169,7 +222,7 @@ impl Balancer {
     }
 
     /// The next endpoint, one that `avoid` does not name if there is one; `None` when no
-    /// endpoint has a weight. `key` is what the request is hashed by, where it is.
+    /// endpoint may be used. `key` is what the request is hashed by, where it is.
     pub fn pick(
         &mut self,
         key: Option<u64>,
@@ -177,28 +230,92 @@ impl Balancer {
         avoid: impl Fn(&Endpoint) -> bool,
     ) -> Option<Picked> {
         self.endpoints();
-        let mut view = self.held.view(now);
+        if self.shut.turns != self.held.cluster.turns() {
+            self.shut.look(&self.held);
+        }
+        if !self.shut.all.is_empty() {
+            if let Some(ix) = self.trial(key, now, &avoid) {
+                return Some(self.picked(ix, true));
+            }
+            if self.shut.unusable {
+                return None;
+            }
+        }
+        let mut view = self.held.view(&self.shut, now);
         view.avoid = Some(&avoid);
         let ix = self.choice.pick(&view, key).or_else(|| {
             view.avoid = None;
             self.choice.pick(&view, key)
         })?;
-        Some(Picked {
+        Some(self.picked(ix, false))
+    }
+
+    fn picked(&self, ix: usize, trial: bool) -> Picked {
+        Picked {
             held: self.held.clone(),
             ix,
-        })
+            trial,
+        }
+    }
+
+    /// An unhealthy endpoint whose trial request this one shall be. Where requests are hashed it
+    /// waits for one of its own, as long as the others are fit to serve.
+    fn trial(
+        &mut self,
+        key: Option<u64>,
+        now: Instant,
+        avoid: &impl Fn(&Endpoint) -> bool,
+    ) -> Option<usize> {
+        let checks = &self.held.policy.checks;
+        if checks.are_healing() || !checks.is_on() {
+            return None;
+        }
+        let nobody = Shut::default();
+        let view = self.held.view(&nobody, now);
+        for (ix, endpoint) in self.held.set.endpoints.iter().enumerate() {
+            let due = endpoint.weight() > 0 && endpoint.health().is_due(endpoint.moment(now));
+            if !due || avoid(endpoint) {
+                continue;
+            }
+            let own = match (&mut self.choice, key) {
+                (Choice::Hashing(ring), Some(key)) => {
+                    self.shut.unusable || ring.owns(&view, key, ix)
+                }
+                _ => true,
+            };
+            if own && endpoint.claim_trial(checks.probation, now) {
+                return Some(ix);
+            }
+        }
+        None
     }
 
     fn rebuild(&mut self) {
-        let view = self.held.view(clock::now());
+        self.shut.look(&self.held);
+        let view = self.held.view(&self.shut, clock::now());
         self.choice.rebuild(&view, self.start);
     }
 }
 
+impl Shut {
+    /// Sees who is healthy now.
+    fn look(&mut self, held: &Held) {
+        self.turns = held.cluster.turns();
+        self.all.clear();
+        let shut = held.set.endpoints.iter().map(|of| held.policy.shuts(of));
+        self.all.extend(shut);
+        if !self.all.contains(&true) {
+            self.all.clear();
+        }
+        self.unusable = !held.policy.standing(&held.set).is_usable;
+    }
+}
+
 impl Held {
-    fn view(&self, now: Instant) -> View<'_> {
+    fn view<'a>(&'a self, shut: &'a Shut, now: Instant) -> View<'a> {
         View {
             endpoints: &self.set.endpoints,
+            shut: &shut.all,
             avoid: None,
             slow_start: self.policy.slow_start,
             now,

@@ -11,7 +11,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::{info, warn};
 
+use super::health::{Checks, Counts, Event, Health, HealthCell, Moment};
 use super::latency::Latency;
 use crate::util::clock;
 
@@ -56,6 +58,7 @@ pub struct Endpoint {
     requests: AtomicU64,
     failures: AtomicU64,
     latency: Latency,
+    health: HealthCell,
     /// What its times count from.
     born: Instant,
 }
@@ -76,6 +79,7 @@ impl Endpoint {
             requests: 0.into(),
             failures: 0.into(),
             latency: Latency::default(),
+            health: HealthCell::default(),
             born: clock::now(),
         }
     }
@@ -121,11 +125,38 @@ impl Endpoint {
         self.latency.note(self.age(now), took);
     }
 
+    /// Whether it is fit for requests, and what is known of that.
+    pub fn health(&self) -> Health {
+        self.health.get()
+    }
+
     /// What part of its weight counts, in thousandths: it grows from a tenth to the whole in
-    /// `slow_start`.
+    /// `slow_start`, counted from its first day or from its recovery.
     pub fn share(&self, now: Instant, slow_start: Duration) -> u64 {
-        let (age, whole) = (self.age(now).as_millis(), slow_start.as_millis().max(1));
-        (age.min(whole) * 1000 / whole).max(100) as u64
+        let since = self.health().since().unwrap_or_default();
+        let (up, whole) = (since.ago(self.moment(now)), slow_start.as_millis().max(1));
+        (up.as_millis().min(whole) * 1000 / whole).max(100) as u64
+    }
+
+    /// A moment on its own clock.
+    pub fn moment(&self, now: Instant) -> Moment {
+        Moment::after(self.age(now))
+    }
+
+    /// Claims the trial request that is due; of several who try, one gets it.
+    pub(super) fn claim_trial(&self, probation: Duration, now: Instant) -> bool {
+        let now = self.moment(now);
+        let claim = |health: Health| {
+            let due = health.is_due(now);
+            due.then(|| health.begin_trial(probation, now))
+        };
+        self.health.change(claim).is_some()
+    }
+
+    /// The trial request was never sent.
+    pub(super) fn give_trial_back(&self, now: Instant) {
+        let now = self.moment(now);
+        self.health.change(|health| Some(health.undo_trial(now)));
     }
 
     fn age(&self, now: Instant) -> Duration {
@@ -200,6 +231,39 @@ pub struct Cluster {
     key: ClusterKey,
     set: ArcSwap<EndpointSet>,
     changed: watch::Sender<u64>,
+    /// Grows when an endpoint turns healthy or unhealthy.
+    turns: AtomicU64,
+    /// How often endpoints turned healthy, and unhealthy.
+    turned: [AtomicU64; 2],
+}
+
+/// Who has seen something of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// A probe.
+    Probe,
+    /// The traffic.
+    Traffic,
+    /// The one request that an unhealthy endpoint gets after its probation.
+    Trial,
+}
+
+impl Witness {
+    fn label(self) -> &'static str {
+        match self {
+            Witness::Probe => "probe",
+            Witness::Traffic => "traffic",
+            Witness::Trial => "trial request",
+        }
+    }
+
+    fn counts(self, checks: &Checks) -> Option<&Counts> {
+        match self {
+            Witness::Probe => checks.active.as_ref(),
+            Witness::Traffic => checks.passive.as_ref(),
+            Witness::Trial => Some(&checks.trial),
+        }
+    }
 }
 
 impl Cluster {
@@ -209,6 +273,8 @@ impl Cluster {
             key,
             set: ArcSwap::default(),
             changed: watch::channel(0).0,
+            turns: 0.into(),
+            turned: Default::default(),
         }
     }
 
@@ -252,6 +318,74 @@ impl Cluster {
         let old = self.set.load_full();
         if old.endpoints.is_empty() && old.resolution != resolution {
             self.set_endpoints(&[], resolution);
+        }
+    }
+
+    /// A number that changes when an endpoint turns healthy or unhealthy.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Acquire)
+    }
+
+    /// How often endpoints turned healthy, and unhealthy.
+    pub fn turned(&self) -> [u64; 2] {
+        [0, 1].map(|to| self.turned[to].load(Ordering::Relaxed))
+    }
+
+    /// Hears of every change of the list, and of every endpoint that turns.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Something was seen of an endpoint. Costs a look where that changes nothing.
+    pub fn report(
+        &self,
+        endpoint: &Endpoint,
+        (witness, event): (Witness, Event),
+        checks: &Checks,
+        now: Instant,
+    ) {
+        let Some(counts) = witness.counts(checks) else {
+            return;
+        };
+        let (now, probation) = (endpoint.moment(now), checks.probation);
+        let changed = endpoint.health.change(|health| {
+            Some(match witness {
+                Witness::Trial => health.end_trial(event == Event::Success, probation, now),
+                _ => health.report(event, counts, probation, now),
+            })
+        });
+        self.tell(endpoint, changed, witness.label(), event.label());
+    }
+
+    /// An operator says how an endpoint is.
+    pub fn set_health(&self, endpoint: &Endpoint, healthy: bool, now: Instant) {
+        let now = endpoint.moment(now);
+        let changed = endpoint
+            .health
+            .change(|health| Some(health.set(healthy, now)));
+        self.tell(endpoint, changed, "operator", "set by hand");
+        // One who is unhealthy already is held now, which changes whom others may take.
+        self.turns.fetch_add(1, Ordering::Release);
+    }
+
+    /// Logs and counts a turn, once.
+    fn tell(
+        &self,
+        endpoint: &Endpoint,
+        changed: Option<(Health, Health)>,
+        by: &'static str,
+        why: &'static str,
+    ) {
+        let turned = changed.filter(|(before, after)| before.is_healthy() != after.is_healthy());
+        let Some((_, after)) = turned else { return };
+        let healthy = after.is_healthy();
+        self.turned[usize::from(!healthy)].fetch_add(1, Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Release);
+        self.changed.send_modify(|_| {});
+        let (upstream, target, address) = (self.key.name(), &endpoint.target, endpoint.address);
+        match healthy {
+            true => info!(%upstream, %target, %address, by, why, "target is healthy"),
+            false => warn!(%upstream, %target, %address, by, why, "target is unhealthy"),
         }
     }
 

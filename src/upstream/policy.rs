@@ -5,6 +5,10 @@
 
 use std::time::Duration;
 
+use super::cluster::{Endpoint, EndpointSet};
+use super::health::Checks;
+use super::probe::Probing;
+
 /// How an endpoint is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
@@ -20,7 +24,7 @@ pub enum Algorithm {
 }
 
 /// What the file says about a cluster.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// How an endpoint is chosen.
     pub algorithm: Algorithm,
@@ -28,6 +32,48 @@ pub struct Policy {
     pub slots: u32,
     /// How long a new endpoint takes to get its whole share; zero: none.
     pub slow_start: Duration,
+    /// What makes an endpoint unhealthy, and healthy again.
+    pub checks: Checks,
+    /// How endpoints are probed, where they are.
+    pub probing: Option<Probing>,
+}
+
+/// What the health of its endpoints makes of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// Weight of all endpoints.
+    pub total: u64,
+    /// Weight of those that may get requests.
+    pub available: u64,
+    /// Whether requests may be sent at all.
+    pub is_usable: bool,
+}
+
+impl Policy {
+    /// Whether an endpoint's health keeps requests from it.
+    pub fn shuts(&self, endpoint: &Endpoint) -> bool {
+        let health = endpoint.health();
+        !health.is_healthy() && (self.checks.is_on() || health.is_held())
+    }
+
+    /// What is left of a list.
+    pub fn standing(&self, set: &EndpointSet) -> Standing {
+        let weight = |endpoint: &Endpoint| u64::from(endpoint.weight());
+        let (mut total, mut available) = (0, 0);
+        for endpoint in &set.endpoints {
+            total += weight(endpoint);
+            if !self.shuts(endpoint) {
+                available += weight(endpoint);
+            }
+        }
+        let enough = available as f64 * 100.0 > self.checks.threshold * total as f64;
+        Standing {
+            total,
+            available,
+            // A threshold of 100 asks for all of them, not for more than there are.
+            is_usable: available > 0 && (enough || available == total),
+        }
+    }
 }
 
 impl Default for Policy {
@@ -37,6 +83,8 @@ impl Default for Policy {
             algorithm: Algorithm::RoundRobin,
             slots: 10_000,
             slow_start: Duration::ZERO,
+            checks: Checks::default(),
+            probing: None,
         }
     }
 }

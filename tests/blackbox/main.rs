@@ -19,6 +19,7 @@ mod dns;
 mod errors;
 mod failures;
 mod grpc;
+mod health;
 mod http2;
 mod http2_abuse;
 mod logs;

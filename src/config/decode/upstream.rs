@@ -2,6 +2,7 @@
 
 use super::seconds;
 use crate::config::model::*;
+use crate::config::report::Report;
 use crate::config::schema::Fields;
 
 pub(super) fn decode(
@@ -91,6 +92,34 @@ fn healthchecks(fields: &Fields<'_>) -> Healthchecks {
         threshold: fields.number("threshold"),
         active: fields.record("active").map(active).unwrap_or_default(),
         passive: fields.record("passive").map(passive).unwrap_or_default(),
+    }
+}
+
+/// Warns of health checks that do not do what they seem to.
+pub(super) fn warn(fields: &Fields<'_>, checks: &Healthchecks, report: &mut Report) {
+    let Some(active) = fields
+        .record("healthchecks")
+        .and_then(|f| f.record("active"))
+    else {
+        return;
+    };
+    let counts = &checks.active.thresholds;
+    let failures = counts.tcp_failures + counts.timeouts + counts.http_failures;
+    if !checks.active.is_on() {
+        return;
+    }
+    if counts.successes + failures == 0 {
+        active
+            .warning(report, "", "targets are probed, but no result counts")
+            .hint("set healthy.successes and unhealthy.http_failures, tcp_failures, timeouts");
+    } else if checks.active.unhealthy_interval.is_zero() {
+        active
+            .warning(
+                report,
+                "unhealthy",
+                "without an interval unhealthy targets are probed as often as healthy ones",
+            )
+            .hint("set unhealthy.interval; Kong would not probe them at all");
     }
 }
 

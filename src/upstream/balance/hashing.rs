@@ -64,6 +64,12 @@ impl Hashing {
         }
     }
 
+    /// Whether a value belongs to that endpoint.
+    pub(super) fn owns(&mut self, view: &View<'_>, key: u64, ix: usize) -> bool {
+        let position = (key % self.owners.len() as u64) as usize;
+        self.owner(view, position) == Some(ix)
+    }
+
     fn owner(&mut self, view: &View<'_>, position: usize) -> Option<usize> {
         match self.owners.get(position).copied() {
             Some(OPEN) | None => {

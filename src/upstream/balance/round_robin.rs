@@ -45,7 +45,8 @@ impl RoundRobin {
     pub(super) fn rebuild(&mut self, view: &View<'_>, start: u32) {
         self.queue.clear();
         for ix in view.around(0) {
-            if view.standing(ix) != Standing::Shut {
+            // Those that are shut have turns, too, for when they come back.
+            if view.endpoints.get(ix).is_some_and(|of| of.weight() > 0) {
                 let at = step(view, ix) / 2;
                 self.queue.push(Reverse(Turn { at, ix }));
             }

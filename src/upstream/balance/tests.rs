@@ -185,7 +185,7 @@ fn idle_endpoints_take_turns() {
 
 fn took(picked: &Picked, ms: u64) {
     let now = clock::now();
-    picked.answered(now - Duration::from_millis(ms), now);
+    picked.answered(200, now - Duration::from_millis(ms), now);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn refusing_is_no_fast_answer() {
     let mut balancer = on(&cluster(&[1, 1]), Algorithm::Latency, 0);
     let one = pick(&mut balancer).unwrap();
     let now = clock::now();
-    one.failed(now, now);
+    one.failed(UpstreamErrorKind::Connect, now, now);
     took(&pick(&mut balancer).unwrap(), 300);
     assert_eq!(picks(&mut balancer, 3), [2, 2, 2]);
 }
@@ -278,6 +278,132 @@ async fn a_new_endpoint_starts_slowly() {
             assert!((least..=most).contains(&new), "{algorithm:?} {new}");
             held.iter().for_each(|picked| picked.end(false));
         }
+    }
+}
+
+/// Passive checks: one failure to connect is enough.
+fn checked(algorithm: Algorithm, threshold: f64) -> Policy {
+    let counts = crate::upstream::Counts {
+        healthy_statuses: vec![200],
+        unhealthy_statuses: vec![500],
+        tcp_failures: 1,
+        http_failures: 2,
+        ..Default::default()
+    };
+    Policy {
+        algorithm,
+        checks: crate::upstream::Checks {
+            threshold,
+            trial: counts.clone(),
+            passive: Some(counts),
+            probation: Duration::from_secs(30),
+            ..Default::default()
+        },
+        ..Policy::default()
+    }
+}
+
+/// Makes the endpoint with that port fail once.
+fn fail(balancer: &mut Balancer, port: u16) {
+    let now = clock::now();
+    let picked = balancer.pick(None, now, |of| of.address.port() != port);
+    let picked = picked.unwrap();
+    assert_eq!(picked.address.port(), port);
+    picked.failed(UpstreamErrorKind::Connect, now, now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unhealthy_endpoint_gets_one_trial_after_its_probation() {
+    for algorithm in ALL {
+        let cluster = cluster(&[1, 1, 1]);
+        let policy = Arc::new(checked(algorithm, 0.0));
+        let mut workers = [0, 1].map(|nth| Balancer::new(cluster.clone(), policy.clone(), nth));
+        fail(&mut workers[0], 2);
+        for worker in &mut workers {
+            assert_eq!(count(&picks(worker, 30), 2), 0, "{algorithm:?}");
+            assert_eq!(count(&owners(worker, 100), 2), 0, "{algorithm:?}");
+        }
+        tokio::time::advance(Duration::from_secs(31)).await;
+        let trial = pick(&mut workers[1]).unwrap();
+        assert_eq!(trial.address.port(), 2, "{algorithm:?}");
+        for worker in &mut workers {
+            assert_eq!(count(&picks(worker, 30), 2), 0, "{algorithm:?}");
+        }
+        let now = clock::now();
+        trial.failed(UpstreamErrorKind::ReadTimeout, now, now);
+        tokio::time::advance(Duration::from_secs(31)).await;
+        let trial = pick(&mut workers[0]).unwrap();
+        // In neither list, but an answer.
+        trial.answered(404, clock::now(), clock::now());
+        assert_eq!(cluster.turned(), [1, 1]);
+        tokio::time::advance(Duration::from_secs(200)).await;
+        for worker in &mut workers {
+            assert!(count(&owners(worker, 100), 2) > 0, "{algorithm:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_comes_back_gets_no_burst() {
+    let cluster = cluster(&[1, 1]);
+    let mut balancer = Balancer::new(
+        cluster.clone(),
+        Arc::new(checked(Algorithm::RoundRobin, 0.0)),
+        0,
+    );
+    fail(&mut balancer, 2);
+    picks(&mut balancer, 100);
+    cluster.set_health(&cluster.endpoints().endpoints[1], true, clock::now());
+    assert_eq!(count(&picks(&mut balancer, 10), 2), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_little_healthy_weight_is_none_but_for_trials() {
+    let cluster = cluster(&[50, 30, 20]);
+    let policy = Arc::new(checked(Algorithm::RoundRobin, 50.0));
+    let mut balancer = Balancer::new(cluster.clone(), policy, 0);
+    fail(&mut balancer, 2);
+    assert!(pick(&mut balancer).is_some(), "70 % is more than 50 %");
+    fail(&mut balancer, 3);
+    assert!(pick(&mut balancer).is_none(), "50 % is not");
+    tokio::time::advance(Duration::from_secs(31)).await;
+    let trials = [pick(&mut balancer).unwrap(), pick(&mut balancer).unwrap()];
+    assert!(pick(&mut balancer).is_none());
+    let now = clock::now();
+    trials[0].answered(200, now, now);
+    assert!(pick(&mut balancer).is_some());
+}
+
+#[test]
+fn statuses_count_and_a_success_forgets_them() {
+    let cluster = cluster(&[1]);
+    let policy = Arc::new(checked(Algorithm::RoundRobin, 0.0));
+    let mut balancer = Balancer::new(cluster.clone(), policy, 0);
+    let mut answer = |status| {
+        let picked = pick(&mut balancer);
+        if let Some(picked) = &picked {
+            picked.answered(status, clock::now(), clock::now());
+        }
+        picked.is_some()
+    };
+    for status in [500, 404, 200, 500] {
+        assert!(answer(status));
+    }
+    assert!(answer(500));
+    assert!(!answer(200));
+    assert_eq!(cluster.turned(), [0, 1]);
+}
+
+#[test]
+fn one_taken_out_by_hand_stays_out_without_any_checks() {
+    for algorithm in ALL {
+        let cluster = cluster(&[1, 1]);
+        let mut balancer = on(&cluster, algorithm, 0);
+        let set = cluster.endpoints();
+        cluster.set_health(&set.endpoints[0], false, clock::now());
+        assert_eq!(picks(&mut balancer, 3), [2, 2, 2], "{algorithm:?}");
+        cluster.set_health(&set.endpoints[0], true, clock::now());
+        assert!(count(&picks(&mut balancer, 10), 1) > 0);
     }
 }
 

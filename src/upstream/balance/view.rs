@@ -21,6 +21,8 @@ pub(super) enum Standing {
 /// The endpoints as one pick sees them.
 pub(super) struct View<'a> {
     pub(super) endpoints: &'a [Arc<Endpoint>],
+    /// Whose health keeps requests away; empty when nobody's does.
+    pub(super) shut: &'a [bool],
     pub(super) avoid: Option<&'a dyn Fn(&Endpoint) -> bool>,
     pub(super) slow_start: Duration,
     pub(super) now: Instant,
@@ -33,6 +35,7 @@ impl View<'_> {
     /// What an endpoint is to this pick.
     pub(super) fn standing(&self, ix: usize) -> Standing {
         match self.endpoints.get(ix) {
+            _ if self.shut.get(ix) == Some(&true) => Standing::Shut,
             Some(endpoint) if endpoint.weight() > 0 => match self.avoid {
                 Some(avoid) if avoid(endpoint) => Standing::Failed,
                 _ => Standing::Open,

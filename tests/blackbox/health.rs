@@ -1,0 +1,199 @@
+//! Active and passive health checks against real targets: who is found out, what that costs, and
+//! how targets come back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::support::grpc::Server;
+use crate::support::upstream::{Nobody, reply};
+use crate::support::{Gateway, Request, Upstream, eventually, gateway};
+
+/// A target that answers with the status in the cell.
+fn with_status(status: &Arc<AtomicU16>) -> Upstream {
+    let status = status.clone();
+    Upstream::answering(move |_| reply(status.load(Ordering::SeqCst), &[], b""))
+}
+
+fn start(checks: &str, targets: &[&dyn std::fmt::Display]) -> Gateway {
+    let targets: Vec<String> = targets
+        .iter()
+        .map(|target| format!("{{target: '{target}'}}"))
+        .collect();
+    let config = format!(
+        "
+services: [{{host: pool, retries: 2, routes: [{{paths: ['/']}}]}}]
+upstreams: [{{name: pool, targets: [{}], healthchecks: {checks}}}]",
+        targets.join(", ")
+    );
+    gateway(&config).flag("--workers", 4).start()
+}
+
+/// What the admin listener says of each target.
+fn words(gateway: &Gateway) -> Vec<String> {
+    let health = gateway.ask("/upstreams/pool/health").json();
+    let data = health["data"].as_array().unwrap().iter();
+    data.map(|target| target["health"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn metric(gateway: &Gateway, series: &str) -> String {
+    let text = gateway.ask("/metrics").text();
+    let line = text.lines().find(|line| line.starts_with(series));
+    let line = line.unwrap_or_else(|| panic!("no {series} in {text}"));
+    line.rsplit(' ').next().unwrap().to_owned()
+}
+
+fn put(gateway: &Gateway, path: &str) -> u16 {
+    let admin = gateway.admin();
+    let request = Request::new("PUT", path).header("Host", &admin.to_string());
+    request.send(admin).status
+}
+
+#[test]
+fn probes_mark_a_target_down_and_up_again() {
+    let status = Arc::new(AtomicU16::new(200));
+    let (shaky, steady) = (with_status(&status), Upstream::saying("steady"));
+    let gateway = start(
+        "{active: {http_path: /alive, headers: {X-Probe: [one]},
+          healthy: {interval: 0.05, successes: 2},
+          unhealthy: {interval: 0.05, http_failures: 2, tcp_failures: 1, timeouts: 1}}}",
+        &[&shaky, &steady],
+    );
+    assert_eq!(words(&gateway), ["HEALTHY", "HEALTHY"]);
+    let seen = shaky.wait("a probe", |seen| !seen.requests.is_empty());
+    let probe = &seen.requests[0];
+    assert_eq!((probe.method(), probe.target()), ("GET", "/alive"));
+    assert_eq!(probe.header("host"), Some("127.0.0.1"));
+    assert_eq!(probe.header("x-probe"), Some("one"));
+
+    status.store(500, Ordering::SeqCst);
+    eventually("it is found out", || words(&gateway)[0] == "UNHEALTHY");
+    for _ in 0..8 {
+        assert_eq!(gateway.get("/").text(), "steady");
+    }
+    let health = gateway.ask("/health");
+    assert_eq!(health.json()["status"], "healthy", "the other one serves");
+    let turned = "sluicegate_upstream_target_transitions_total{upstream=\"pool\",to=\"unhealthy\"}";
+    assert_eq!(metric(&gateway, turned), "1");
+
+    status.store(200, Ordering::SeqCst);
+    eventually("it is back", || words(&gateway)[0] == "HEALTHY");
+    eventually("it serves", || gateway.get("/").text() != "steady");
+    gateway.err.wait("target is healthy");
+    let lines = gateway.err.all();
+    let told = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    assert_eq!(told("target is unhealthy"), 1, "{lines:#?}");
+    assert_eq!(told("target is healthy"), 1, "{lines:#?}");
+}
+
+#[test]
+fn a_dead_target_costs_its_threshold_and_no_client_an_error() {
+    let steady = Upstream::saying("steady");
+    let gateway = start(
+        "{passive: {unhealthy: {tcp_failures: 3}}}",
+        &[&Nobody::new(), &steady],
+    );
+    for _ in 0..60 {
+        assert_eq!(gateway.get("/").text(), "steady");
+    }
+    assert_eq!(words(&gateway), ["UNHEALTHY", "HEALTHY"]);
+    let health = gateway.ask("/upstreams/pool/health").json();
+    assert_eq!(health["data"][0]["data"]["addresses"][0]["failures"], 3);
+    assert_eq!(health["data"][0]["data"]["weight"]["available"], 0);
+}
+
+#[test]
+fn the_traffic_marks_a_target_down_and_a_trial_brings_it_back() {
+    let status = Arc::new(AtomicU16::new(503));
+    let shaky = with_status(&status);
+    let gateway = start(
+        "{passive: {probation: 0.3, unhealthy: {http_failures: 2}}}",
+        &[&shaky],
+    );
+    assert_eq!(gateway.get("/").status, 503);
+    assert_eq!(gateway.get("/").status, 503);
+    let refused = gateway.get("/");
+    refused.is_error(503, "failure to get a peer from the ring-balancer");
+    let health = gateway.ask("/health");
+    assert_eq!(health.status, 503, "all upstreams are down");
+    assert_eq!(
+        health.json()["checks"]["upstream:pool"]["status"],
+        "unhealthy"
+    );
+    // A trial that fails starts the wait anew: some requests go, most are refused at once.
+    eventually("a trial", || {
+        gateway.get("/");
+        shaky.requests().len() >= 4
+    });
+    status.store(200, Ordering::SeqCst);
+    eventually("a trial that goes well", || gateway.get("/").status == 200);
+    assert_eq!(words(&gateway), ["HEALTHY"]);
+    for _ in 0..8 {
+        assert_eq!(gateway.get("/").status, 200);
+    }
+}
+
+#[test]
+fn below_the_threshold_nobody_is_asked() {
+    let targets = [Upstream::saying("a"), Upstream::saying("b")];
+    let gateway = start(
+        "{threshold: 50, passive: {unhealthy: {tcp_failures: 1}}}",
+        &[&targets[0], &targets[1]],
+    );
+    assert_eq!(gateway.get("/").status, 200);
+    let path = format!("/upstreams/pool/targets/{}/unhealthy", targets[0]);
+    assert_eq!(put(&gateway, &path), 204);
+    assert_eq!(words(&gateway), ["UNHEALTHY", "HEALTHY"]);
+    let refused = gateway.get("/");
+    refused.is_error(503, "failure to get a peer from the ring-balancer");
+    let whole = gateway
+        .ask("/upstreams/pool/health?balancer_health=1")
+        .json();
+    assert_eq!(whole["data"]["balancer_health"], "UNHEALTHY");
+    let path = format!("/upstreams/pool/targets/{}/healthy", targets[0]);
+    assert_eq!(put(&gateway, &path), 204);
+    assert_eq!(gateway.get("/").status, 200);
+}
+
+#[test]
+fn an_operator_takes_a_target_out_without_any_checks() {
+    let targets = [Upstream::saying("a"), Upstream::saying("b")];
+    let gateway = start("{}", &[&targets[0], &targets[1]]);
+    assert_eq!(words(&gateway), ["HEALTHCHECKS_OFF", "HEALTHCHECKS_OFF"]);
+    let path = format!("/upstreams/pool/targets/{}", targets[0]);
+    assert_eq!(put(&gateway, &format!("{path}/unhealthy")), 204);
+    assert_eq!(words(&gateway)[0], "UNHEALTHY");
+    for _ in 0..8 {
+        assert_eq!(gateway.get("/").text(), "b");
+    }
+    assert_eq!(put(&gateway, &format!("{path}/healthy")), 204);
+    eventually("it serves again", || gateway.get("/").text() == "a");
+    for wrong in [
+        "/upstreams/pool/targets/1.2.3.4:5/healthy",
+        "/upstreams/x/targets/y/healthy",
+    ] {
+        assert_eq!(put(&gateway, wrong), 404);
+    }
+    assert_eq!(put(&gateway, &format!("{path}/sick")), 404);
+}
+
+#[tokio::test]
+async fn connecting_is_enough_for_tcp_and_not_for_grpc() {
+    // It speaks gRPC, and knows nothing of the health service.
+    let server = Server::start(None);
+    for (kind, word) in [("tcp", "HEALTHY"), ("grpc", "UNHEALTHY")] {
+        let checks = format!(
+            "{{active: {{type: {kind}, healthy: {{interval: 0.05, successes: 1}},
+              unhealthy: {{interval: 0.05, http_failures: 1, tcp_failures: 1}}}}}}"
+        );
+        let gateway = start(&checks, &[&server]);
+        eventually("a probe", || {
+            let text = gateway.ask("/metrics").text();
+            let counted = text.lines().filter(|line| {
+                line.starts_with("sluicegate_upstream_probes_total") && !line.ends_with(" 0")
+            });
+            counted.count() > 0
+        });
+        eventually("it is known", || words(&gateway) == [word]);
+    }
+}
