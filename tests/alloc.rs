@@ -47,6 +47,24 @@ fn a_closed_breaker_allocates_nothing() {
     assert_eq!(made, 0, "{made} allocations in {REQUESTS} requests");
 }
 
+#[test]
+fn choosing_and_judging_targets_allocates_nothing() {
+    for how in [
+        "algorithm: least-connections",
+        "algorithm: latency",
+        "hash_on: header, hash_on_header: host",
+    ] {
+        let config = format!(
+            "services: [{{host: pool, routes: [{{paths: [/]}}]}}]
+upstreams: [{{name: pool, {how}, targets: [{{target: '{}'}}],
+  healthchecks: {{passive: {{unhealthy: {{tcp_failures: 2, http_failures: 2}}}}}}}}]",
+            common::upstream(common::ANSWER)
+        );
+        let made = allocations(&config, common::REQUEST);
+        assert_eq!(made, 0, "{how}: {made} allocations in {REQUESTS} requests");
+    }
+}
+
 /// One is the id of correlation-id, five are the consumer's credential as jwt and key-auth note it
 /// and look it up, two are the origin as cors compares it.
 #[test]
