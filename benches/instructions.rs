@@ -52,19 +52,19 @@ const CASES: [Case; 4] = [
     },
     Case {
         name: "owner's chain: jwt, rate-limiting, cors",
-        budget: 34_000.0,
+        budget: 34_500.0,
         plugins: OWNERS,
         client: |gateway, requests| http1(gateway, &common::guarded(), requests),
     },
     Case {
         name: "six plugins",
-        budget: 42_500.0,
+        budget: 43_500.0,
         plugins: common::PLUGINS,
         client: |gateway, requests| http1(gateway, &common::guarded(), requests),
     },
     Case {
         name: "HTTP/2 in",
-        budget: 60_000.0,
+        budget: 73_000.0,
         plugins: "",
         client: http2,
     },
