@@ -18,18 +18,26 @@ static ALLOCATOR: counting::Counting = counting::Counting;
 const WARM_UP: usize = 200;
 const REQUESTS: u64 = 500;
 
-/// Allocations on this thread during [`REQUESTS`] requests.
+/// On a busy machine the client may be held up for so long that its connection goes to sleep, which
+/// is not free. What requests themselves allocate shows in every round.
+const ROUNDS: usize = 3;
+
+/// Allocations on this thread during [`REQUESTS`] requests, in the round with the fewest.
 fn allocations(config: &str, request: &[u8]) -> u64 {
     common::run(async {
         let mut client = Client::new(common::worker(config));
         for _ in 0..WARM_UP {
             client.exchange(request, common::BODY).await;
         }
-        let before = counting::count();
-        for _ in 0..REQUESTS {
-            client.exchange(request, common::BODY).await;
+        let mut fewest = u64::MAX;
+        for _ in 0..ROUNDS {
+            let before = counting::count();
+            for _ in 0..REQUESTS {
+                client.exchange(request, common::BODY).await;
+            }
+            fewest = fewest.min(counting::count() - before);
         }
-        counting::count() - before
+        fewest
     })
 }
 
