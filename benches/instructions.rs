@@ -46,25 +46,25 @@ struct Case {
 const CASES: [Case; 4] = [
     Case {
         name: "plain GET",
-        budget: 22_500.0,
+        budget: 22_700.0,
         plugins: "",
         client: |gateway, requests| http1(gateway, common::REQUEST, requests),
     },
     Case {
         name: "owner's chain: jwt, rate-limiting, cors",
-        budget: 34_500.0,
+        budget: 35_000.0,
         plugins: OWNERS,
         client: |gateway, requests| http1(gateway, &common::guarded(), requests),
     },
     Case {
         name: "six plugins",
-        budget: 43_500.0,
+        budget: 43_900.0,
         plugins: common::PLUGINS,
         client: |gateway, requests| http1(gateway, &common::guarded(), requests),
     },
     Case {
         name: "HTTP/2 in",
-        budget: 73_000.0,
+        budget: 73_500.0,
         plugins: "",
         client: http2,
     },
