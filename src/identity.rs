@@ -120,12 +120,27 @@ impl Identity {
 }
 
 /// The credential that proved who a client is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Credential {
     /// The credential entity's id (for JWKS the subject).
     pub id: String,
     /// What `X-Credential-Identifier` says.
     pub identifier: String,
+}
+
+impl Clone for Credential {
+    fn clone(&self) -> Credential {
+        Credential {
+            id: self.id.clone(),
+            identifier: self.identifier.clone(),
+        }
+    }
+
+    /// Into the memory that is there.
+    fn clone_from(&mut self, other: &Credential) {
+        self.id.clone_from(&other.id);
+        self.identifier.clone_from(&other.identifier);
+    }
 }
 
 #[cfg(test)]

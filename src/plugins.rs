@@ -51,13 +51,13 @@ pub static TABLE: &[&PluginDef] = &[
     &request_transformer::PLUGIN,
     &response_transformer::PLUGIN,
     &redirect::PLUGIN,
+    &circuit_breaker::PLUGIN,
     &prometheus::PLUGIN,
     &http_log::PLUGIN,
     &file_log::PLUGIN,
     &udp_log::PLUGIN,
     &tcp_log::PLUGIN,
     &request_termination::PLUGIN,
-    &circuit_breaker::PLUGIN,
 ];
 
 /// What the reader of files must know of the plugins.

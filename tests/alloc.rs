@@ -73,19 +73,14 @@ upstreams: [{{name: pool, {how}, targets: [{{target: '{}'}}],
     }
 }
 
-/// One is the id of correlation-id, five are the consumer's credential as jwt and key-auth note it
-/// and look it up, two are the origin as cors compares it.
+/// Ids, credentials, keys and origins are looked up where they stand, or noted in memory that stays.
 #[test]
-fn six_plugins_allocate_a_known_few() {
+fn six_plugins_allocate_nothing() {
     let config = common::config(common::upstream(common::ANSWER), common::PLUGINS);
     let made = allocations(&config, &common::guarded());
-    assert!(
-        made <= 8 * REQUESTS,
-        "{made} allocations in {REQUESTS} requests"
-    );
+    assert_eq!(made, 0, "{made} allocations in {REQUESTS} requests");
 }
 
-/// Three are key-auth's: the key, and the credential's id as credential and as what it is called.
 /// Who may pass is one bit, one search among addresses, one look at what was decided before.
 #[test]
 fn judging_who_asks_allocates_nothing() {
@@ -100,8 +95,5 @@ consumers:
 ";
     let config = common::config(common::upstream(common::ANSWER), PLUGINS);
     let made = allocations(&config, &common::guarded());
-    assert!(
-        made <= 3 * REQUESTS,
-        "{made} allocations in {REQUESTS} requests"
-    );
+    assert_eq!(made, 0, "{made} allocations in {REQUESTS} requests");
 }

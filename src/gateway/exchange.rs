@@ -755,7 +755,7 @@ impl Exchange {
                 .as_ref()
                 .map(|found| found.id.as_str()),
             origin: self.origin,
-            correlation_id: self.facts.correlation_id.as_deref(),
+            correlation_id: Some(&*self.facts.correlation_id).filter(|id| !id.is_empty()),
         }
     }
 

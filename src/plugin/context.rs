@@ -61,6 +61,8 @@ pub struct Facts {
     pub consumer: Option<ConsumerIx>,
     /// How it proved that; `None` for an anonymous consumer.
     pub credential: Option<Credential>,
+    /// Memory for the next one.
+    spare: Credential,
     /// Groups that came with the proof rather than from the file.
     pub groups: Option<Vec<String>>,
     /// What the route's regex captured.
@@ -75,8 +77,8 @@ pub struct Facts {
     pub oversize: Option<Box<Reply>>,
     /// Time until the upstream's head, over all attempts, when a plugin set one.
     pub head_timeout: Option<Duration>,
-    /// For log records.
-    pub correlation_id: Option<String>,
+    /// The id that correlation-id gave the request; empty without. Its memory stays for the next.
+    pub correlation_id: String,
     /// Header edits for the response, by slot.
     pub later: Later,
     /// Rare per-request state of plugins, by slot.
@@ -95,6 +97,7 @@ impl Default for Facts {
             nth: 1,
             consumer: None,
             credential: None,
+            spare: Credential::default(),
             groups: None,
             captures: Captures::default(),
             upstream_path: None,
@@ -102,7 +105,7 @@ impl Default for Facts {
             upstream_host: None,
             oversize: None,
             head_timeout: None,
-            correlation_id: None,
+            correlation_id: String::new(),
             later: Later::default(),
             slots: Vec::new(),
             notes: Vec::new(),
@@ -114,7 +117,7 @@ impl Facts {
     /// Forgets the request; keeps the memory.
     pub fn clear(&mut self) {
         self.consumer = None;
-        self.credential = None;
+        self.set_credential(None);
         self.groups = None;
         self.captures = Captures::default();
         self.upstream_path = None;
@@ -122,10 +125,22 @@ impl Facts {
         self.upstream_host = None;
         self.oversize = None;
         self.head_timeout = None;
-        self.correlation_id = None;
+        self.correlation_id.clear();
         self.later.clear();
         self.slots.clear();
         self.notes.clear();
+    }
+
+    /// Notes a credential without new memory: those of one connection are mostly the same.
+    fn set_credential(&mut self, credential: Option<&Credential>) {
+        if let Some(known) = self.credential.take() {
+            self.spare = known;
+        }
+        self.credential = credential.map(|credential| {
+            let mut own = std::mem::take(&mut self.spare);
+            own.clone_from(credential);
+            own
+        });
     }
 
     fn slot<T: Default + 'static>(&mut self, slot: u8) -> Option<&mut T> {
@@ -298,12 +313,12 @@ impl<'a> RequestCx<'a> {
     }
 
     /// Makes that consumer the client, and tells the upstream (Kong's identity fields).
-    pub fn authenticate(&mut self, consumer: Option<ConsumerIx>, credential: Credential) {
+    pub fn authenticate(&mut self, consumer: Option<ConsumerIx>, credential: &Credential) {
         self.identify(consumer);
         let headers = &mut self.request.headers;
         headers.remove_known(Known::XAnonymousConsumer);
         headers.set("X-Credential-Identifier", &credential.identifier);
-        self.facts.credential = Some(credential);
+        self.facts.set_credential(Some(credential));
     }
 
     /// Makes the anonymous consumer the client.
@@ -312,7 +327,7 @@ impl<'a> RequestCx<'a> {
         let headers = &mut self.request.headers;
         headers.remove_known(Known::XCredentialIdentifier);
         headers.set("X-Anonymous-Consumer", "true");
-        self.facts.credential = None;
+        self.facts.set_credential(None);
     }
 
     fn identify(&mut self, consumer: Option<ConsumerIx>) {

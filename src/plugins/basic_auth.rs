@@ -229,7 +229,7 @@ impl Plugin for BasicAuth {
         }
         match self.login_of(cx) {
             Some(login) => {
-                cx.authenticate(Some(login.consumer), login.credential.clone());
+                cx.authenticate(Some(login.consumer), &login.credential);
                 Flow::Next
             }
             None => self.gate.refuse(cx, self.config.refusal.clone()).into(),

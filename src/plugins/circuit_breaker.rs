@@ -68,7 +68,7 @@ pub static PLUGIN: PluginDef = PluginDef {
         on_routes: true,
     },
     // The last gate: what it lets through is asked of the upstream next.
-    priority: -1000,
+    priority: 700,
     phases: Phases::GATE.and(Phases::OUTCOME),
     credentials: None,
     anonymous: None,

@@ -14,7 +14,7 @@
 //! | `tracker` | `<gateway ip>-<port>-<process>-<connection>-<request on it>-<seconds.milliseconds>` |
 
 use std::cell::Cell;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -91,12 +91,12 @@ fn build(parsed: &Parsed, _: &Build<'_>) -> Arc<dyn Plugin> {
 
 impl Plugin for CorrelationId {
     fn on_request<'a>(&'a self, cx: &'a mut RequestCx<'_>) -> Flow<'a> {
-        let id = self.received(&cx.request.headers).unwrap_or_else(|| {
-            let id = self.generator.make(cx.conn, cx.facts);
-            cx.request.headers.set(&self.header, &id);
-            id
-        });
-        cx.facts.correlation_id = Some(id);
+        if !self.received(&cx.request.headers, cx.facts) {
+            self.generator.make(cx.conn, cx.facts);
+            cx.request
+                .headers
+                .set(&self.header, &cx.facts.correlation_id);
+        }
         Flow::Next
     }
 
@@ -105,31 +105,36 @@ impl Plugin for CorrelationId {
             return BodyWish::Pass;
         }
         // Without a route, or behind the answer of an earlier plugin, the request phase never ran.
-        if cx.facts.correlation_id.is_none() {
-            let id = self.received(&cx.request.headers);
-            cx.facts.correlation_id =
-                Some(id.unwrap_or_else(|| self.generator.make(cx.conn, cx.facts)));
+        if cx.facts.correlation_id.is_empty() && !self.received(&cx.request.headers, cx.facts) {
+            self.generator.make(cx.conn, cx.facts);
         }
-        let id = cx.facts.correlation_id.as_deref().unwrap_or_default();
+        let id = &cx.facts.correlation_id;
         cx.response.headers.set(&self.header, id);
         BodyWish::Pass
     }
 }
 
 impl CorrelationId {
-    fn received(&self, headers: &Headers) -> Option<String> {
-        let value = headers.get(&self.header)?;
-        (!value.is_empty()).then(|| String::from_utf8_lossy(value).into_owned())
+    /// Notes the id that the request brings, if it brings one.
+    fn received(&self, headers: &Headers, facts: &mut Facts) -> bool {
+        let value = headers.get(&self.header).unwrap_or_default();
+        facts.correlation_id.clear();
+        let text = String::from_utf8_lossy(value);
+        facts.correlation_id.push_str(&text);
+        !value.is_empty()
     }
 }
 
 impl Generator {
-    fn make(self, conn: &ConnInfo, facts: &Facts) -> String {
-        match self {
-            Generator::Uuid => Uuid::new_v4().to_string(),
-            Generator::Counter => counted(),
+    /// Notes a new id.
+    fn make(self, conn: &ConnInfo, facts: &mut Facts) {
+        facts.correlation_id.clear();
+        // Writing to a text does not fail.
+        let _ = match self {
+            Generator::Uuid => write!(facts.correlation_id, "{}", Uuid::new_v4()),
+            Generator::Counter => counted(&mut facts.correlation_id),
             Generator::Tracker => tracker(conn, facts),
-        }
+        };
     }
 }
 
@@ -138,18 +143,17 @@ thread_local! {
     static COUNTER: (Uuid, Cell<u64>) = (Uuid::new_v4(), Cell::new(0));
 }
 
-fn counted() -> String {
+fn counted(id: &mut String) -> fmt::Result {
     COUNTER.with(|(uuid, count)| {
         count.set(count.get() + 1);
-        let mut id = String::with_capacity(48);
-        let _ = write!(id, "{uuid}#{}", count.get());
-        id
+        write!(id, "{uuid}#{}", count.get())
     })
 }
 
-fn tracker(conn: &ConnInfo, facts: &Facts) -> String {
+fn tracker(conn: &ConnInfo, facts: &mut Facts) -> fmt::Result {
     let now = clock::unix_ms();
-    format!(
+    write!(
+        facts.correlation_id,
         "{}-{}-{}-{}-{}-{}.{:03}",
         conn.local.ip(),
         conn.local.port(),
@@ -181,7 +185,7 @@ mod tests {
         };
         assert_eq!(split(one_id).0, split(two_id).0);
         assert_eq!(split(one_id).1 + 1, split(two_id).1);
-        assert_eq!(one.facts.correlation_id.as_deref(), one_id);
+        assert_eq!(Some(&*one.facts.correlation_id), one_id);
         assert_eq!(one.header("kong-request-id"), None);
     }
 
@@ -191,7 +195,7 @@ mod tests {
         let answer = kit.send("GET / HTTP/1.1\nx-id: abc");
         assert_eq!(answer.upstream("X-Id"), Some("abc"));
         assert_eq!(answer.header("X-Id"), Some("abc"));
-        assert_eq!(answer.facts.correlation_id.as_deref(), Some("abc"));
+        assert_eq!(answer.facts.correlation_id, "abc");
     }
 
     #[test]
@@ -207,7 +211,7 @@ mod tests {
         let answer = Kit::of(&PLUGIN, config).not_found("GET / HTTP/1.1");
         let id = answer.header("X-Id").unwrap();
         assert_eq!(id.parse::<Uuid>().unwrap().get_version_num(), 4);
-        assert_eq!(answer.facts.correlation_id.as_deref(), Some(id));
+        assert_eq!(answer.facts.correlation_id, id);
         let silent = Kit::of(&PLUGIN, "{}").not_found("GET / HTTP/1.1");
         assert_eq!(silent.header("Kong-Request-ID"), None);
     }

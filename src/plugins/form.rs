@@ -5,6 +5,8 @@
 pub(super) mod json;
 pub(super) mod multipart;
 
+use std::borrow::Cow;
+
 use crate::message::{BodyError, Known, Reply, RequestHead, query};
 
 /// Longest body that is searched for a field, in bytes.
@@ -23,11 +25,11 @@ pub(super) enum Form {
 
 /// What a body says under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum Field<'a> {
     /// Nothing.
     Absent,
     /// A text.
-    Text(String),
+    Text(Cow<'a, str>),
     /// Several values.
     Repeated,
     /// Something that is no text: a number, `null`.
@@ -52,20 +54,18 @@ impl Form {
     }
 
     /// What the body says under this name; a body that is broken says nothing.
-    pub(super) fn field(&self, body: &[u8], name: &str) -> Field {
+    pub(super) fn field<'a>(&self, body: &'a [u8], name: &str) -> Field<'a> {
         match self {
             Form::Urlencoded => {
                 let body = as_query(&String::from_utf8_lossy(body));
                 let named = query::pairs(&body).filter(|(key, _)| query::decode(key) == name);
-                one(named.map(|(_, value)| Field::Text(query::decode(value).into_owned())))
+                one(named.map(|(_, value)| Field::Text(query::decode(value).into_owned().into())))
             }
             Form::Json => json::field(body, name),
             Form::Multipart(boundary) => {
                 let parts = multipart::parts(body, boundary);
                 let named = parts.into_iter().filter(|part| part.name == name);
-                one(named.map(|part| {
-                    Field::Text(String::from_utf8_lossy(&body[part.value]).into_owned())
-                }))
+                one(named.map(|part| Field::Text(String::from_utf8_lossy(&body[part.value]))))
             }
         }
     }
@@ -97,7 +97,7 @@ fn as_query(body: &str) -> String {
 }
 
 /// The only field, or how many there are.
-fn one(mut fields: impl Iterator<Item = Field>) -> Field {
+fn one<'a>(mut fields: impl Iterator<Item = Field<'a>>) -> Field<'a> {
     match (fields.next(), fields.next()) {
         (None, _) => Field::Absent,
         (Some(field), None) => field,

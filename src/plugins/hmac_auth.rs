@@ -282,7 +282,7 @@ impl Plugin for HmacAuth {
 }
 
 fn admit(cx: &mut RequestCx<'_>, secret: &Secret) -> Verdict {
-    cx.authenticate(Some(secret.consumer), secret.credential.clone());
+    cx.authenticate(Some(secret.consumer), &secret.credential);
     Verdict::Next
 }
 

@@ -26,9 +26,8 @@ use crate::config::schema::{
     one_of, record, texts,
 };
 use crate::config::{Fields, Parsed, Report};
-use crate::message::Record;
 use crate::plugin::{Build, Phases, Plugin, PluginDef, instance};
-use crate::remote::ship::{Destination, HttpDestination, Queue, Queueing, is_http_url};
+use crate::remote::ship::{Destination, HttpDestination, Queueing, is_http_url};
 
 /// The line of the table.
 pub static PLUGIN: PluginDef = PluginDef {
@@ -136,20 +135,10 @@ fn parse(fields: &Fields<'_>, _: &mut Report) -> Option<Parsed> {
     }))
 }
 
-struct HttpLog(Option<Arc<Queue>>);
-
 fn build(parsed: &Parsed, build: &Build<'_>) -> Arc<dyn Plugin> {
     instance(parsed, |config: &Config| {
-        Arc::new(HttpLog(logs::queue(build, &config.to, &config.queue)))
+        logs::shipping(build, &config.to, &config.queue)
     })
-}
-
-impl Plugin for HttpLog {
-    fn on_log(&self, record: &Record<'_>) {
-        if let Some(queue) = &self.0 {
-            queue.push(logs::line(record));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -59,7 +59,6 @@ use crate::config::schema::{
     text, texts, url,
 };
 use crate::config::{Fields, Parsed, Report};
-use crate::identity::Credential;
 use crate::message::{Reply, RequestHead};
 use crate::plugin::{Build, Flow, Phases, Plugin, PluginDef, RequestCx, instance};
 use crate::util::clock;
@@ -233,11 +232,7 @@ impl Plugin for Jwt {
         }
         match self.secret_of(cx.request) {
             Ok(secret) => {
-                let credential = Credential {
-                    id: secret.id.clone(),
-                    identifier: secret.key.clone(),
-                };
-                cx.authenticate(Some(secret.consumer), credential);
+                cx.authenticate(Some(secret.consumer), &secret.credential);
                 Flow::Next
             }
             Err(refusal) => self.gate.refuse(cx, self.reply(refusal)).into(),

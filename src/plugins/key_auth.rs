@@ -160,7 +160,7 @@ struct Keys(HashMap<String, Holder>);
 
 #[derive(Debug)]
 struct Holder {
-    id: String,
+    credential: Credential,
     consumer: ConsumerIx,
     expires: Option<u64>,
 }
@@ -169,7 +169,10 @@ fn index(rows: Vec<CredentialRow>) -> Arc<dyn Any + Send + Sync> {
     let holder = |row: CredentialRow| {
         let key = row.parsed.get::<Key>()?.clone();
         let holder = Holder {
-            id: row.id,
+            credential: Credential {
+                identifier: row.id.clone(),
+                id: row.id,
+            },
             consumer: row.consumer,
             expires: key.expires,
         };
@@ -195,9 +198,13 @@ fn build(parsed: &Parsed, build: &Build<'_>) -> Arc<dyn Plugin> {
 }
 
 /// What a request presents.
-enum Presented<'c> {
-    /// A key under one of the names.
-    Key { name: &'c str, key: String },
+enum Presented<'p> {
+    /// A key under one of the names; whose it is, unless nobody's.
+    Key {
+        name: &'p str,
+        is_empty: bool,
+        holder: Option<&'p Holder>,
+    },
     /// More than one key under the same name.
     Repeated,
     /// No key.
@@ -270,7 +277,13 @@ impl KeyAuth {
                 found = body.form.field(&body.bytes, name);
             }
             match found {
-                Field::Text(key) => return Presented::Key { name, key },
+                Field::Text(key) => {
+                    return Presented::Key {
+                        name,
+                        is_empty: key.is_empty(),
+                        holder: self.keys.holder(&key),
+                    };
+                }
                 Field::Repeated => return Presented::Repeated,
                 Field::Absent | Field::Other => {}
             }
@@ -285,16 +298,20 @@ impl KeyAuth {
         body: Option<&Body>,
     ) -> Verdict {
         let words = match presented {
-            Presented::Key { name, key } => {
+            Presented::Key {
+                name,
+                is_empty,
+                holder,
+            } => {
                 if self.config.hide {
                     hide(cx, name, body);
                 }
-                match self.keys.holder(&key) {
+                match holder {
                     Some(holder) => {
-                        cx.authenticate(Some(holder.consumer), holder.credential());
+                        cx.authenticate(Some(holder.consumer), &holder.credential);
                         return Verdict::Next;
                     }
-                    None if key.is_empty() => NOTHING,
+                    None if is_empty => NOTHING,
                     None => "Unauthorized",
                 }
             }
@@ -315,15 +332,6 @@ impl Keys {
     }
 }
 
-impl Holder {
-    fn credential(&self) -> Credential {
-        Credential {
-            id: self.id.clone(),
-            identifier: self.id.clone(),
-        }
-    }
-}
-
 /// Whether two header names are the same where `_` is as good as `-`.
 fn same_name(name: &[u8], wanted: &str) -> bool {
     let fold = |byte: u8| match byte {
@@ -337,23 +345,23 @@ fn same_name(name: &[u8], wanted: &str) -> bool {
             .all(|(a, b)| fold(*a) == fold(b))
 }
 
-fn in_header(request: &RequestHead, wanted: &str) -> Field {
+fn in_header<'a>(request: &'a RequestHead, wanted: &str) -> Field<'a> {
     let mut named = request
         .headers
         .iter()
         .filter(|(name, _)| same_name(name, wanted));
     match (named.next(), named.next()) {
         (None, _) => Field::Absent,
-        (Some((_, value)), None) => Field::Text(String::from_utf8_lossy(value).into_owned()),
+        (Some((_, value)), None) => Field::Text(String::from_utf8_lossy(value)),
         (Some(_), Some(_)) => Field::Repeated,
     }
 }
 
-fn in_query(request: &RequestHead, name: &str) -> Field {
+fn in_query<'a>(request: &'a RequestHead, name: &'a str) -> Field<'a> {
     let mut values = request.query_params(name);
     match (values.next(), values.next()) {
         (None, _) => Field::Absent,
-        (Some(value), None) => Field::Text(query::decode(value).into_owned()),
+        (Some(value), None) => Field::Text(query::decode(value)),
         (Some(_), Some(_)) => Field::Repeated,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::schema::{Kind, Literal, Record as Fieldset, Rule, any, field, integer, number};
 use crate::config::{Fields, Report};
 use crate::message::Record;
-use crate::plugin::Build;
+use crate::plugin::{Build, Plugin};
 use crate::remote::ship::{Destination, Queue, Queueing, Shippers};
 
 /// One line of JSON, without its line break.
@@ -15,10 +15,24 @@ pub(super) fn line(record: &Record<'_>) -> Vec<u8> {
     out
 }
 
-/// The queue of an instance. It outlives reloads while neither destination nor settings change.
-pub(super) fn queue(build: &Build<'_>, to: &Destination, how: &Queueing) -> Option<Arc<Queue>> {
-    let shippers = build.handles.get::<Shippers>()?;
-    Some(shippers.queue(&build.scope.id, to.clone(), how.clone()))
+/// An instance that queues each record. The queue outlives reloads while neither destination nor
+/// settings change.
+pub(super) fn shipping(build: &Build<'_>, to: &Destination, how: &Queueing) -> Arc<dyn Plugin> {
+    let shippers = build.handles.get::<Shippers>();
+    Arc::new(Shipping(shippers.map(|shippers| {
+        shippers.queue(&build.scope.id, to.clone(), how.clone())
+    })))
+}
+
+/// Nothing to ship to where a file is only checked.
+struct Shipping(Option<Arc<Queue>>);
+
+impl Plugin for Shipping {
+    fn on_log(&self, record: &Record<'_>) {
+        if let Some(queue) = &self.0 {
+            queue.push(line(record));
+        }
+    }
 }
 
 /// Kong's `queue`.
@@ -51,7 +65,7 @@ pub(super) static QUEUE: Fieldset = Fieldset::new(&[
     field("concurrency_limit", integer())
         .required()
         .default(Literal::Int(1))
-        .doc("Batches under way at once: `1`, or `-1` for no limit."),
+        .doc("Batches under way at once: `1`, or `-1` for as many as needed (at most 256)."),
 ])
 .rules(&[Rule::Check(concurrency)]);
 

@@ -18,9 +18,8 @@ use crate::config::schema::{
     Literal, Record as Fieldset, Rule, boolean, field, host, integer, port,
 };
 use crate::config::{Fields, Parsed, Report};
-use crate::message::Record;
 use crate::plugin::{Build, Phases, Plugin, PluginDef, instance};
-use crate::remote::ship::{Destination, Queue, Queueing, TcpDestination, TcpTls};
+use crate::remote::ship::{Destination, Queueing, TcpDestination, TcpTls};
 
 /// The line of the table.
 pub static PLUGIN: PluginDef = PluginDef {
@@ -92,20 +91,10 @@ fn queueing() -> Queueing {
     }
 }
 
-struct TcpLog(Option<Arc<Queue>>);
-
 fn build(parsed: &Parsed, build: &Build<'_>) -> Arc<dyn Plugin> {
     instance(parsed, |to: &Destination| {
-        Arc::new(TcpLog(logs::queue(build, to, &queueing())))
+        logs::shipping(build, to, &queueing())
     })
-}
-
-impl Plugin for TcpLog {
-    fn on_log(&self, record: &Record<'_>) {
-        if let Some(queue) = &self.0 {
-            queue.push(logs::line(record));
-        }
-    }
 }
 
 #[cfg(test)]

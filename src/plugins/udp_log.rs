@@ -13,9 +13,8 @@ use super::logs;
 use crate::config::known::KnownPlugin;
 use crate::config::schema::{Literal, Record as Fieldset, Rule, field, host, integer, port};
 use crate::config::{Fields, Parsed, Report};
-use crate::message::Record;
 use crate::plugin::{Build, Phases, Plugin, PluginDef, instance};
-use crate::remote::ship::{Destination, Queue, Queueing, UdpDestination};
+use crate::remote::ship::{Destination, Queueing, UdpDestination};
 
 /// The line of the table.
 pub static PLUGIN: PluginDef = PluginDef {
@@ -51,20 +50,10 @@ fn parse(fields: &Fields<'_>, _: &mut Report) -> Option<Parsed> {
     })))
 }
 
-struct UdpLog(Option<Arc<Queue>>);
-
 fn build(parsed: &Parsed, build: &Build<'_>) -> Arc<dyn Plugin> {
     instance(parsed, |to: &Destination| {
-        Arc::new(UdpLog(logs::queue(build, to, &Queueing::default())))
+        logs::shipping(build, to, &Queueing::default())
     })
-}
-
-impl Plugin for UdpLog {
-    fn on_log(&self, record: &Record<'_>) {
-        if let Some(queue) = &self.0 {
-            queue.push(logs::line(record));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! An algorithm is a file beside this one. They share a view of the endpoints, which says whom a
 //! pick may take: not those without a weight or in bad health, and those that have failed this
-//! request only when nobody else is left. Nothing here is locked and, but for a list that has changed, nothing
-//! allocated.
+//! request only when nobody else is left. Nothing here is locked and, but for a list that has
+//! changed, nothing allocated.
 
 mod hashing;
 mod latency;
@@ -272,7 +272,8 @@ impl Balancer {
         }
         let nobody = Shut::default();
         let view = self.held.view(&nobody, now);
-        for (ix, endpoint) in self.held.set.endpoints.iter().enumerate() {
+        let endpoints = self.held.set.endpoints.iter().enumerate();
+        for (ix, endpoint) in endpoints.filter(|(ix, _)| self.shut.all[*ix]) {
             let due = endpoint.weight() > 0 && endpoint.health().is_due(endpoint.moment(now));
             if !due || avoid(endpoint) {
                 continue;

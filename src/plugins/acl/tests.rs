@@ -35,7 +35,7 @@ impl Plugin for Groups {
                 id: "c".to_owned(),
                 identifier: "c".to_owned(),
             };
-            cx.authenticate(None, credential);
+            cx.authenticate(None, &credential);
         }
         Flow::Next
     }

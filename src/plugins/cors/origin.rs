@@ -131,15 +131,14 @@ fn normal(origin: &str) -> (Cow<'_, str>, &str) {
         _ => None,
     };
     let port = port.filter(|port| Some(*port) != default);
+    let length = scheme.len() + "://".len() + host.len() + port.map_or(0, |port| 1 + port.len());
     let normal = match port {
+        // Nothing was left out, so nothing need be put together.
+        _ if length == origin.len() => return (origin.into(), host),
         Some(port) => format!("{scheme}://{host}:{port}"),
         None => format!("{scheme}://{host}"),
     };
-    if normal == origin {
-        (origin.into(), host)
-    } else {
-        (normal.into(), host)
-    }
+    (normal.into(), host)
 }
 
 #[cfg(test)]

@@ -17,14 +17,15 @@ pub(in crate::plugins) struct Member {
 }
 
 /// What the object says under a name; the last of equal members counts.
-pub(super) fn field(body: &[u8], name: &str) -> Field {
+pub(super) fn field(body: &[u8], name: &str) -> Field<'static> {
     let members = members(body).unwrap_or_default();
     let Some(member) = members.iter().rfind(|member| is_named(body, member, name)) else {
         return Field::Absent;
     };
     let value = &body[member.value.clone()];
     match value.first() {
-        Some(b'"') => serde_json::from_slice(value).map_or(Field::Other, Field::Text),
+        Some(b'"') => serde_json::from_slice::<String>(value)
+            .map_or(Field::Other, |text| Field::Text(text.into())),
         Some(b'[' | b'{') => Field::Repeated,
         _ => Field::Other,
     }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn text(text: &str) -> Field {
-    Field::Text(text.to_owned())
+fn text(text: &str) -> Field<'_> {
+    Field::Text(text.into())
 }
 
 fn cut(form: &Form, body: &str, name: &str) -> Option<String> {

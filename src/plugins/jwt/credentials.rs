@@ -10,6 +10,7 @@ use super::key::{Algorithm, NAMES, Verifier};
 use crate::config::known::{CredentialId, KnownCredential, credential};
 use crate::config::schema::{Literal, Record, Rule, field, one_of, text};
 use crate::config::{Fields, Parsed, Report};
+use crate::identity::Credential;
 use crate::plugin::{CredentialDef, CredentialRow};
 use crate::util::base64;
 use crate::util::ids::ConsumerIx;
@@ -125,10 +126,8 @@ fn public(
 /// One credential.
 #[derive(Debug)]
 pub(super) struct Secret {
-    /// Its id.
-    pub(super) id: String,
-    /// What the key claim says.
-    pub(super) key: String,
+    /// Its id, and what the key claim says.
+    pub(super) credential: Credential,
     pub(super) consumer: ConsumerIx,
     /// The only one that its tokens may be signed with.
     pub(super) algorithm: Algorithm,
@@ -158,8 +157,10 @@ fn index(rows: Vec<CredentialRow>) -> Arc<dyn Any + Send + Sync> {
     let secret = |row: CredentialRow| {
         let parsed = row.parsed.get::<Row>()?.clone();
         let secret = Secret {
-            id: row.id,
-            key: parsed.key.clone(),
+            credential: Credential {
+                id: row.id,
+                identifier: parsed.key.clone(),
+            },
             consumer: row.consumer,
             algorithm: parsed.algorithm,
             plain: parsed.plain,
