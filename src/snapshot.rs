@@ -23,7 +23,7 @@ use crate::plugin::Plan;
 use crate::router::{PathHandling, RouteTable};
 use crate::telemetry::RouteMetrics;
 use crate::tls::{CertTable, ClientTls};
-use crate::upstream::{Cluster, Policy};
+use crate::upstream::{Cluster, Policy, Retry};
 use crate::util::ids::{RouteIx, ServiceIx};
 pub use compile::{Parts, compile};
 pub use entities::entities_of;
@@ -113,8 +113,8 @@ pub struct Service {
     pub port: u16,
     /// Path that every request is joined to; `/` where none is configured.
     pub path: String,
-    /// Attempts beyond the first.
-    pub retries: u32,
+    /// What is tried again, how often, in what time.
+    pub retry: Retry,
     /// Time for connecting, TLS included.
     pub connect_timeout: Duration,
     /// Longest pause between two writes.

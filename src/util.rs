@@ -3,6 +3,7 @@
 pub mod base64;
 pub mod cidr;
 pub mod clock;
+pub mod codes;
 pub mod drain;
 pub mod handles;
 pub mod ids;

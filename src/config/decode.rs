@@ -133,6 +133,11 @@ impl<'n> Decoder<'_, 'n> {
             port: fields.int("port"),
             path: fields.opt_string("path"),
             retries: fields.int("retries"),
+            retry_on: fields
+                .has("retry_on")
+                .then(|| words(&fields.json("retry_on"))),
+            retry_methods: fields.opt_strings("retry_methods"),
+            deadline: fields.has("deadline").then(|| fields.millis("deadline")),
             connect_timeout: fields.millis("connect_timeout"),
             write_timeout: fields.millis("write_timeout"),
             read_timeout: fields.millis("read_timeout"),
@@ -373,4 +378,13 @@ fn meta(id: uuid::Uuid, fields: &Fields<'_>) -> Meta {
 /// A number of seconds as a time.
 fn seconds(fields: &Fields<'_>, name: &str) -> Duration {
     fields.seconds(name)
+}
+
+/// Texts and numbers as texts.
+fn words(list: &serde_json::Value) -> Vec<String> {
+    let word = |item: &serde_json::Value| {
+        item.as_str()
+            .map_or_else(|| item.to_string(), str::to_owned)
+    };
+    list.as_array().into_iter().flatten().map(word).collect()
 }

@@ -25,6 +25,21 @@ const PROTOCOL: Kind = one_of(PROTOCOLS);
 const NAME: Kind = checked("name", texts::name);
 const TIMEOUT: Kind = integer().between(1, 2_147_483_646);
 const ONLY_TLS: Is = Is::NoneOf(&["https", "tls"]);
+const RETRY_WORDS: &[&str] = &[
+    "connect-failure",
+    "reset",
+    "timeout",
+    "malformed",
+    "cancelled",
+    "deadline-exceeded",
+    "resource-exhausted",
+    "internal",
+    "unavailable",
+];
+const RETRY_ON: Kind = either(&[
+    checked("condition, status or range of statuses", retry_condition),
+    integer().between(100, 999),
+]);
 const HEADER_VALUES: Kind = array(&text()).at_least(1);
 
 const fn only_with_tls(field: &'static str) -> Rule {
@@ -55,6 +70,12 @@ pub(super) static SERVICE: Record = Record::new(&[
     field("retries", integer().between(0, 32767))
         .default(Int(5))
         .doc("Further attempts."),
+    field("retry_on", array(&RETRY_ON))
+        .doc("Ours: what is tried again: `connect-failure`, `reset`, `timeout`, `malformed`, statuses (`503`, `502-504`), and for gRPC `cancelled`, `deadline-exceeded`, `resource-exhausted`, `internal`, `unavailable`; if absent all failures without an answer."),
+    field("retry_methods", array(&checked("method", super::route::method)))
+        .doc("Ours: methods that may be sent twice; if absent GET, HEAD, OPTIONS, TRACE, PUT, DELETE."),
+    field("deadline", TIMEOUT)
+        .doc("Ours: milliseconds for all attempts together, until the response head."),
     field("connect_timeout", TIMEOUT)
         .default(Int(60_000))
         .doc("Milliseconds."),
@@ -96,6 +117,16 @@ pub(super) static SERVICE: Record = Record::new(&[
     only_with_tls("ca_certificates"),
 ])
 .with(&ENTITY);
+
+fn retry_condition(text: &str) -> Result<(), String> {
+    match RETRY_WORDS.contains(&text) || crate::util::codes::range(text).is_some() {
+        true => Ok(()),
+        false => Err(format!(
+            "expected a status, a range of statuses, or one of: {}",
+            RETRY_WORDS.join(", ")
+        )),
+    }
+}
 
 static STREAM_ADDRESS: Record = Record::new(&[
     field("ip", ip_or_cidr()).doc("Address or range."),

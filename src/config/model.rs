@@ -173,6 +173,12 @@ pub struct Service {
     pub path: Option<String>,
     /// Further attempts after the first.
     pub retries: u32,
+    /// Ours: what is tried again; `None` is every failure without an answer.
+    pub retry_on: Option<Vec<String>>,
+    /// Ours: methods that may be sent twice; `None` are the idempotent ones.
+    pub retry_methods: Option<Vec<String>>,
+    /// Ours: bound for all attempts together, until the response head.
+    pub deadline: Option<Duration>,
     /// Bound for one connection attempt.
     pub connect_timeout: Duration,
     /// Bound between two writes.

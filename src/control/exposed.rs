@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::probes::Probes;
 use crate::snapshot::cell::SnapshotCell;
 use crate::telemetry::{Exposition, Metrics};
-use crate::upstream::{Cluster, Policy};
+use crate::upstream::{Cluster, Limit, Load, Policy};
 
 /// Adds the series of the live snapshot's upstreams to every scrape.
 pub fn register(metrics: &Metrics, cell: SnapshotCell, probes: Arc<Probes>) {
@@ -30,12 +30,21 @@ pub fn register(metrics: &Metrics, cell: SnapshotCell, probes: Arc<Probes>) {
 fn expose(cluster: &Cluster, policy: &Policy, out: &mut Exposition) {
     let name = cluster.key().name();
     let set = cluster.endpoints();
+    let standing = policy.standing(&set);
     out.gauge(
         "sluicegate_upstream_healthy",
         "Whether requests may be sent to the upstream.",
         &[("upstream", &name)],
-        f64::from(policy.standing(&set).is_usable),
+        f64::from(standing.is_usable),
     );
+    if policy.checks.panic_threshold > 0.0 {
+        out.gauge(
+            "sluicegate_upstream_panic",
+            "Whether so few targets are well that all get requests.",
+            &[("upstream", &name)],
+            f64::from(standing.panics),
+        );
+    }
     for (to, count) in ["healthy", "unhealthy"].into_iter().zip(cluster.turned()) {
         out.counter(
             "sluicegate_upstream_target_transitions_total",
@@ -43,6 +52,9 @@ fn expose(cluster: &Cluster, policy: &Policy, out: &mut Exposition) {
             &[("upstream", &name), ("to", to)],
             count as f64,
         );
+    }
+    if policy.capacity.is_some() {
+        expose_load(cluster.load(), &name, out);
     }
     for endpoint in &set.endpoints {
         let address = endpoint.address.to_string();
@@ -74,6 +86,24 @@ fn expose(cluster: &Cluster, policy: &Policy, out: &mut Exposition) {
             "Attempts that brought no response head.",
             &labels,
             endpoint.failures() as f64,
+        );
+    }
+}
+
+fn expose_load(load: &Load, name: &str, out: &mut Exposition) {
+    for limit in Limit::ALL {
+        let labels = [("upstream", name), ("limit", limit.label())];
+        out.gauge(
+            "sluicegate_upstream_limit_in_use",
+            "What is under way of what the upstream's limit allows.",
+            &labels,
+            f64::from(load.taken(limit)),
+        );
+        out.counter(
+            "sluicegate_upstream_limit_hits_total",
+            "How often the upstream's limit was hit: a request refused, not tried again, or made to wait.",
+            &labels,
+            load.refused(limit) as f64,
         );
     }
 }

@@ -1,5 +1,6 @@
 //! One attempt at an upstream: what every pair of protocols has in common.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -9,7 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use super::error::{ProxyError, is_idempotent};
+use super::error::ProxyError;
 use super::exchange::{Exchange, Target};
 use super::heads;
 use super::live::{BUFFER, Live, Worker};
@@ -20,7 +21,7 @@ use crate::message::{BodyError, ConnInfo, Framing};
 use crate::plugin::Outcome;
 use crate::snapshot::Service;
 use crate::tls::io::Io;
-use crate::upstream::{UpstreamError, UpstreamErrorKind, connect};
+use crate::upstream::{Limit, Permit, UpstreamError, UpstreamErrorKind, connect, is_idempotent};
 use crate::util::sweep::Slot;
 
 /// Request bytes kept for another attempt.
@@ -116,8 +117,10 @@ pub async fn open(
             });
         }
     }
-    let connecting = connect(ex, worker, live, &target);
-    let io = within_connect(ex, slot, times, connecting).await?;
+    let _waits = queue(&target)?;
+    let full = Cell::new(false);
+    let connecting = connect(ex, worker, live, &target, &full);
+    let io = within_connect(ex, slot, times, &full, connecting).await?;
     Ok(Link {
         io,
         target,
@@ -131,21 +134,50 @@ pub async fn connect(
     worker: &Worker,
     live: &Live,
     target: &Target,
+    full: &Cell<bool>,
 ) -> Result<Io, UpstreamErrorKind> {
+    let permit = room(worker, target, full).await;
     let tls = ex
         .service(&live.snapshot)
         .and_then(|service| service.tls.as_ref());
     let tls = tls.map(|(tls, _)| (tls, target.server_name.as_deref().unwrap_or_default()));
     let io = connect::connect(target.key.address, tls).await?;
     worker.metrics.upstream_opened.inc();
-    Ok(io)
+    Ok(match permit {
+        Some(permit) => io.holding(permit),
+        None => io,
+    })
 }
 
-/// Bounds connecting by the service's time and by what a plugin left of the exchange's.
+/// A permit among the requests that wait for a connection, where they are limited.
+pub fn queue(target: &Target) -> Result<Option<Permit>, ProxyError> {
+    let queued = target
+        .endpoint
+        .capacity()
+        .map(|(cluster, of)| cluster.queue(of));
+    queued.transpose().map_err(ProxyError::Overflow)
+}
+
+/// Waits until there may be one more connection; meanwhile `full` is true.
+async fn room(worker: &Worker, target: &Target, full: &Cell<bool>) -> Option<Permit> {
+    let (cluster, capacity) = target.endpoint.capacity()?;
+    let most = capacity.connections?;
+    full.set(true);
+    let make_room = || {
+        worker.pool.borrow_mut().make_room();
+    };
+    let permit = cluster.connection(most, make_room).await;
+    full.set(false);
+    Some(permit)
+}
+
+/// Bounds connecting by the service's time and by what a plugin left of the exchange's. Where
+/// `full` says that no connection might be made, nobody is to blame for it.
 pub async fn within_connect<T>(
     ex: &Exchange,
     slot: &Slot,
     times: Times,
+    full: &Cell<bool>,
     connecting: impl Future<Output = Result<T, UpstreamErrorKind>>,
 ) -> Result<T, ProxyError> {
     let patience = ex.head_deadline().map_or(times.connect, |deadline| {
@@ -156,6 +188,7 @@ pub async fn within_connect<T>(
     let kind = match slot.within(patience, connecting).await {
         Some(Ok(connected)) => return Ok(connected),
         Some(Err(kind)) => kind,
+        None if full.get() => return Err(ProxyError::Overflow(Limit::Connections)),
         None if patience < times.connect => UpstreamErrorKind::Deadline,
         None => UpstreamErrorKind::ConnectTimeout,
     };
@@ -181,11 +214,21 @@ pub fn again(
     }
     ex.upstream_failed(failure);
     *fresh = false;
-    if replayable && ex.may_retry(error) {
+    if replayable && ex.may_retry(failure) {
         Ok(())
     } else {
         Err(error)
     }
+}
+
+/// Whether an answer is given up because the service's `retry_on` wants another attempt.
+pub fn is_refused(ex: &mut Exchange, replayable: bool, fresh: &mut bool) -> bool {
+    let refused = replayable && ex.may_retry_answer();
+    if refused {
+        ex.give_answer_up();
+        *fresh = false;
+    }
+    refused
 }
 
 /// Writes a request head as HTTP/1.1. `host` is memory for the upstream's name.

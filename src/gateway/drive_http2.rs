@@ -29,7 +29,7 @@ use super::upload::{Reading, Source, Upload};
 use crate::http2::server::{self, Settings, Token};
 use crate::http2::{Incoming, Reader};
 use crate::message::{BodyError, ConnInfo, Framing, Reply};
-use crate::plugin::{Outcome, Wishes};
+use crate::plugin::Wishes;
 use crate::tls::io::Io;
 
 /// Serves a client connection until it ends; `pre` was read of it already. Dropping the future
@@ -182,11 +182,7 @@ async fn forward(mut stream: Box<Stream>, sends: Sends) -> Response<ReplyBody> {
 
 /// All attempts failed: the plugins hear of it, and may have a better answer.
 async fn failed(mut stream: Box<Stream>, error: ProxyError) -> Response<ReplyBody> {
-    let outcome = match error {
-        ProxyError::ClientGone | ProxyError::Body(_) => Outcome::Abandoned,
-        error => Outcome::Failed(error.label()),
-    };
-    match stream.ex.outcome(outcome, true) {
+    match stream.ex.outcome(error.outcome(), true) {
         Some(reply) => answer(stream, &reply).await,
         None => fail(stream, error).await,
     }

@@ -4,7 +4,8 @@ use thiserror::Error;
 
 use crate::http1::parse::ParseError;
 use crate::message::{Blame, BodyError, Origin, Reply};
-use crate::upstream::{UpstreamError, UpstreamErrorKind};
+use crate::plugin::Outcome;
+use crate::upstream::{Limit, UpstreamError};
 
 /// What keeps a request from being answered by its upstream.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -45,6 +46,9 @@ pub enum ProxyError {
     /// All attempts failed; the last one so.
     #[error("upstream: {0}")]
     Upstream(#[from] UpstreamError),
+    /// The upstream has as much under way as it may.
+    #[error("the upstream's {} is reached", .0.label())]
+    Overflow(Limit),
     /// Something in here is wrong.
     #[error("internal failure")]
     Internal,
@@ -74,9 +78,14 @@ impl ProxyError {
                 502,
                 "An invalid response was received from the upstream server",
             ),
+            ProxyError::Overflow(_) => (503, "The upstream server is overloaded"),
             ProxyError::Internal => (500, "An unexpected error occurred"),
         };
-        Reply::gateway(status, words)
+        let reply = Reply::gateway(status, words);
+        match self {
+            ProxyError::Overflow(limit) => reply.with("X-Upstream-Overflow", limit.label()),
+            _ => reply,
+        }
     }
 
     /// Whose fault it is.
@@ -89,7 +98,9 @@ impl ProxyError {
             | ProxyError::SlowHead
             | ProxyError::ClientGone
             | ProxyError::NoRoute => Blame::Client,
-            ProxyError::NoPeer | ProxyError::Upstream(_) => Blame::Upstream,
+            ProxyError::NoPeer | ProxyError::Overflow(_) | ProxyError::Upstream(_) => {
+                Blame::Upstream
+            }
             ProxyError::NoService
             | ProxyError::NameNotFound
             | ProxyError::NameFailed
@@ -115,36 +126,18 @@ impl ProxyError {
             ProxyError::NameNotFound => "name_not_found",
             ProxyError::NameFailed => "name_failed",
             ProxyError::Upstream(error) => error.kind.label(),
+            ProxyError::Overflow(limit) => limit.label(),
             ProxyError::Internal => "internal",
         }
     }
 
-    /// Whether one more attempt is allowed: nothing was received, and doing the request twice is
-    /// safe or it was surely not done once.
-    pub fn retry(self, idempotent: bool) -> bool {
+    /// What plugins are told of it. Who left, or was never let through, says nothing of the upstream.
+    pub fn outcome(self) -> Outcome {
         match self {
-            ProxyError::Upstream(error) => match error.kind {
-                UpstreamErrorKind::Deadline => false,
-                UpstreamErrorKind::Connect
-                | UpstreamErrorKind::ConnectTimeout
-                | UpstreamErrorKind::Tls => true,
-                UpstreamErrorKind::WriteTimeout
-                | UpstreamErrorKind::ReadTimeout
-                | UpstreamErrorKind::Closed
-                | UpstreamErrorKind::Malformed => idempotent || !error.sent,
-            },
-            ProxyError::BadHead(_)
-            | ProxyError::BadPath
-            | ProxyError::MethodNotAllowed
-            | ProxyError::Body(_)
-            | ProxyError::SlowHead
-            | ProxyError::ClientGone
-            | ProxyError::NoRoute
-            | ProxyError::NoService
-            | ProxyError::NoPeer
-            | ProxyError::NameNotFound
-            | ProxyError::NameFailed
-            | ProxyError::Internal => false,
+            ProxyError::ClientGone | ProxyError::Body(_) | ProxyError::Overflow(_) => {
+                Outcome::Abandoned
+            }
+            error => Outcome::Failed(error.label()),
         }
     }
 
@@ -165,12 +158,4 @@ fn head_words(status: u16) -> &'static str {
         505 => "HTTP version not supported",
         _ => "Bad request",
     }
-}
-
-/// Methods that may be sent twice (RFC 9110 §9.2.2), as the contract lists them.
-pub fn is_idempotent(method: &str) -> bool {
-    matches!(
-        method,
-        "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"
-    )
 }

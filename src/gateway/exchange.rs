@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use self::hashing::Hashed;
 use super::error::ProxyError;
+use super::heads;
 use super::live::{Live, Worker};
 use super::rewrite::{self, Times, Upward};
 use crate::message::{
@@ -28,7 +29,7 @@ use crate::plugin::{
 use crate::router::{Lookup, UpstreamPath};
 use crate::snapshot::{Route, Service, Snapshot};
 use crate::telemetry::Sample;
-use crate::upstream::{Endpoint, Picked, PoolKey, Resolution, UpstreamError};
+use crate::upstream::{Endpoint, Permit, Picked, PoolKey, Resolution, Retry, UpstreamError};
 use crate::util::clock;
 use crate::util::ids::RouteIx;
 
@@ -60,6 +61,8 @@ pub struct Exchange {
     upstream_uri: String,
     endpoint: Option<Picked>,
     hashed: Hashed,
+    /// Its permits under the upstream's limits.
+    permits: Permits,
     /// When the last attempt began.
     attempted: Option<Instant>,
     outcome_due: bool,
@@ -93,6 +96,7 @@ impl Default for Exchange {
             upstream_uri: String::new(),
             endpoint: None,
             hashed: Hashed::default(),
+            permits: Permits::default(),
             attempted: None,
             outcome_due: false,
             gated: None,
@@ -104,6 +108,13 @@ impl Default for Exchange {
             running: false,
         }
     }
+}
+
+/// What a request has taken of its upstream's limits.
+#[derive(Debug, Default)]
+struct Permits {
+    request: Option<Permit>,
+    retry: Option<Permit>,
 }
 
 /// Where one attempt goes.
@@ -134,6 +145,7 @@ impl Exchange {
         (self.gated, self.handed_over, self.body_came) = (None, None, None);
         (self.head_in, self.over, self.attempted) = (None, None, None);
         self.hashed = Hashed::default();
+        self.permits = Permits::default();
         self.status = 0;
         self.interim.clear();
     }
@@ -300,6 +312,9 @@ impl Exchange {
         let tried = |endpoint: &Endpoint| tries.iter().any(|t| t.address == endpoint.address);
         let picked = live.balancer(service.cluster, |balancer| {
             let resolution = balancer.endpoints().resolution;
+            if tries.is_empty() {
+                self.permits.request = balancer.admit().map_err(ProxyError::Overflow)?;
+            }
             balancer.pick(key, began, tried).ok_or(match resolution {
                 // Names of targets are the balancer's affair.
                 _ if service.upstream.is_some() => ProxyError::NoPeer,
@@ -311,6 +326,13 @@ impl Exchange {
         let endpoint = picked.ok_or(ProxyError::Internal)??;
         let at = Instant::now();
         self.handed_over.get_or_insert(began);
+        if let Some(deadline) = service.retry.deadline {
+            let set = self
+                .facts
+                .head_timeout
+                .map_or(deadline, |set| set.min(deadline));
+            self.facts.head_timeout = Some(set);
+        }
         self.attempted = Some(began);
         self.tries.push(Try {
             address: endpoint.address,
@@ -499,13 +521,55 @@ impl Exchange {
     }
 
     /// Whether one more attempt is allowed by count and kind.
-    pub fn may_retry(&self, error: ProxyError) -> bool {
+    pub fn may_retry(&mut self, error: UpstreamError) -> bool {
+        self.may_try_again(|retry| retry.after_failure(error, self.upstream_method()))
+            && self.within_budget()
+    }
+
+    /// Whether the head in hand is one to try again for, and another attempt is allowed.
+    pub fn may_retry_answer(&mut self) -> bool {
+        let head = &self.response;
+        let wanted = self.may_try_again(|retry| {
+            let grpc = head.is_grpc().then(|| head.headers.get("grpc-status"));
+            let grpc = grpc.and_then(heads::grpc_status);
+            retry.after_answer(head.status, grpc, self.upstream_method())
+        });
+        wanted && self.within_budget()
+    }
+
+    fn may_try_again(&self, allowed: impl FnOnce(&Retry) -> bool) -> bool {
         let Some(live) = &self.live else { return false };
-        let retries = self
-            .service(&live.snapshot)
-            .map_or(0, |service| service.retries);
-        let idempotent = super::error::is_idempotent(self.upstream_method());
-        self.tries.len() <= retries as usize && error.retry(idempotent)
+        self.service(&live.snapshot).is_some_and(|service| {
+            self.tries.len() <= service.retry.count as usize && allowed(&service.retry)
+        })
+    }
+
+    /// Takes part of the upstream's retry budget, once for all further attempts of a request.
+    fn within_budget(&mut self) -> bool {
+        let Some(live) = self.live.as_ref().filter(|_| self.permits.retry.is_none()) else {
+            return self.permits.retry.is_some();
+        };
+        let cluster = self.service(&live.snapshot).map(|service| service.cluster);
+        let taken = cluster.and_then(|ix| live.balancer(ix, |balancer| balancer.retry()));
+        match taken {
+            Some(Ok(place)) => self.permits.retry = place,
+            Some(Err(_)) => return false,
+            None => {}
+        }
+        true
+    }
+
+    /// The head in hand is given up for another attempt.
+    pub fn give_answer_up(&mut self) {
+        let status = self.response.status;
+        if let Some(last) = self.tries.last_mut() {
+            last.status = Some(status);
+        }
+        if let Some(endpoint) = self.endpoint.take() {
+            let now = Instant::now();
+            endpoint.answered(status, self.upstream_since(now), now);
+            endpoint.end(false);
+        }
     }
 
     /// Tells the plugins how it ended, once; an answer to give instead.
@@ -658,6 +722,7 @@ impl Exchange {
             self.client_gone();
         }
         let over = self.over();
+        self.permits = Permits::default();
         if let Some(endpoint) = self.endpoint.take() {
             if self.head_in.is_none() {
                 endpoint.abandoned(self.upstream_since(over), over);

@@ -107,7 +107,13 @@ async fn attempts(
             Ok(mut link) => {
                 start_upload(busy, worker, &client.conn, &link.target, sends);
                 match round_trip(client, busy, worker, times, &mut link).await {
-                    Ok(head) => return Ok((link, head)),
+                    Ok(head) => {
+                        let replayable = busy.upload.kept().is_some();
+                        if attempt::is_refused(&mut busy.ex, replayable, &mut fresh) {
+                            continue;
+                        }
+                        return Ok((link, head));
+                    }
                     Err(error) => error,
                 }
             }
@@ -259,12 +265,8 @@ async fn failed(
     worker: &Rc<Worker>,
     error: ProxyError,
 ) -> Next {
-    let outcome = match error {
-        ProxyError::ClientGone | ProxyError::Body(_) => Outcome::Abandoned,
-        error => Outcome::Failed(error.label()),
-    };
     let inbound = body_over(client, busy);
-    match busy.ex.outcome(outcome, true) {
+    match busy.ex.outcome(error.outcome(), true) {
         Some(reply) => answer_with(client, busy, worker, inbound, &reply).await,
         None => fail(client, busy, worker, inbound, error).await,
     }

@@ -5,6 +5,7 @@
 
 mod http1;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -102,7 +103,13 @@ impl Way<'_> {
                 Ok(lease) => {
                     let trip = self.round_trip(lease, &target, upload, sends, &mut feed);
                     match trip.await {
-                        Ok(answer) => return Ok(answer),
+                        Ok(answer) => {
+                            let replayable = upload.is_replayable();
+                            if attempt::is_refused(self.ex, replayable, &mut fresh) {
+                                continue;
+                            }
+                            return Ok(answer);
+                        }
                         Err(error) => error,
                     }
                 }
@@ -139,8 +146,10 @@ impl Way<'_> {
             ..
         } = self;
         let key = (target.key, target.server_name.clone());
+        let _waits = attempt::queue(target)?;
+        let full = Cell::new(false);
         let connecting = async {
-            let io = attempt::connect(ex, worker, live, target).await?;
+            let io = attempt::connect(ex, worker, live, target, &full).await?;
             // What is spoken under TLS is agreed on there (RFC 9113 §3.2).
             match io.alpn() {
                 Some(b"h2") => Ok(io),
@@ -151,7 +160,7 @@ impl Way<'_> {
         let leasing = worker
             .http2
             .lease(&key, || worker.sweep.slot(), &worker.drain, connecting);
-        let lease = attempt::within_connect(ex, slot, *times, leasing).await?;
+        let lease = attempt::within_connect(ex, slot, *times, &full, leasing).await?;
         if lease.served() > 0 {
             worker.metrics.upstream_reused.inc();
         }

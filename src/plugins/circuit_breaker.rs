@@ -40,7 +40,6 @@
 
 mod config;
 mod guard;
-mod statuses;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::LocalRuntime;
+use tokio::time::Instant;
 use tracing::error;
 
 use super::balance::{self, Inbox, Loads, Outlet};
@@ -61,6 +62,8 @@ pub struct Setup {
 
 /// How often a worker looks through its idle upstream connections.
 const POOL_SWEEP: Duration = Duration::from_secs(1);
+/// How often it looks for one that another worker waits for.
+const POOL_YIELD: Duration = Duration::from_millis(100);
 
 /// Starts the threads. They end by themselves once the process has drained.
 pub fn start(setup: Setup) -> io::Result<Vec<JoinHandle<()>>> {
@@ -220,11 +223,18 @@ async fn take(
 }
 
 /// Drops idle upstream connections that are of no more use, every second, and a configuration that
-/// is not live any more: a worker without requests would keep it, and its state, for ever.
+/// is not live any more: a worker without requests would keep it, and its state, for ever. One that
+/// keeps a request of another worker waiting goes sooner.
 async fn tidy(worker: Rc<Worker>) {
-    let mut ticks = tokio::time::interval(POOL_SWEEP);
+    let mut ticks = tokio::time::interval(POOL_YIELD);
+    let mut swept = Instant::now();
     loop {
-        ticks.tick().await;
+        let now = ticks.tick().await;
+        worker.pool.borrow_mut().make_room();
+        if now < swept + POOL_SWEEP {
+            continue;
+        }
+        swept = now;
         worker.live();
         let (closed, idle) = {
             let mut pool = worker.pool.borrow_mut();

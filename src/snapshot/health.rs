@@ -19,6 +19,7 @@ pub(super) fn checks(upstream: &model::Upstream) -> Checks {
     let passive = counts(&all.passive.thresholds);
     Checks {
         threshold: all.threshold,
+        panic_threshold: all.panic_threshold,
         active: all.active.is_on().then(|| counts(&all.active.thresholds)),
         trial: passive.clone(),
         passive: all.passive.is_on().then_some(passive),

@@ -13,7 +13,9 @@ use super::{entities, health};
 use crate::config::model::{self, Model};
 use crate::tls::client::{Alpn, Verify};
 use crate::tls::{CaCert, Certificate, ClientTls, TlsClients, TlsIdentity, TlsSetupError};
-use crate::upstream::{Algorithm, Cluster, ClusterKey, EndpointSpec, Policy, Resolution};
+use crate::upstream::{
+    Algorithm, Capacity, Cluster, ClusterKey, EndpointSpec, Policy, Resolution, Retry,
+};
 use crate::util::keep::Keeps;
 
 /// Intermediate certificates that a verified chain may have where the service says nothing
@@ -151,7 +153,7 @@ impl Wiring {
             host: service.host.clone(),
             port: service.port,
             path: service.path.clone().unwrap_or_else(|| "/".to_owned()),
-            retries: service.retries,
+            retry: retry(service),
             connect_timeout: service.connect_timeout,
             write_timeout: service.write_timeout,
             read_timeout: service.read_timeout,
@@ -203,6 +205,13 @@ impl Wiring {
     }
 }
 
+fn retry(service: &model::Service) -> Retry {
+    let (on, methods) = (service.retry_on.as_deref(), &service.retry_methods);
+    let mut retry = Retry::new(service.retries, on, methods.clone());
+    retry.deadline = service.deadline;
+    retry
+}
+
 fn policy(sources: &Sources<'_>, upstream: &model::Upstream) -> Policy {
     Policy {
         algorithm: match upstream.algorithm {
@@ -215,6 +224,12 @@ fn policy(sources: &Sources<'_>, upstream: &model::Upstream) -> Policy {
         slow_start: upstream.slow_start,
         checks: health::checks(upstream),
         probing: health::probing(sources, upstream),
+        capacity: upstream.limits.map(|limits| Capacity {
+            connections: limits.max_connections,
+            requests: limits.max_requests,
+            pending: limits.max_pending,
+            retry_percent: limits.retry_budget,
+        }),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: an [`Io`] is small (TLS state is boxed), so an idle plain connection costs no more
 //! than its socket. Handshakes run in a box of their own for the same reason.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::io::IoSlice;
@@ -29,6 +30,8 @@ pub enum Io {
     /// One end of a pipe in memory.
     #[doc(hidden)]
     Mem(DuplexStream),
+    /// Another one, and what is dropped with it.
+    Held(Box<(Io, Box<dyn Any + Send + Sync>)>),
 }
 
 /// What a log record says about a TLS connection, in OpenSSL's words.
@@ -50,9 +53,26 @@ impl Io {
         (Self::Mem(one), Self::Mem(two))
     }
 
+    /// Holds on to something for as long as the connection lasts.
+    #[must_use]
+    pub fn holding(self, what: impl Any + Send + Sync) -> Self {
+        Self::Held(Box::new((self, Box::new(what))))
+    }
+
+    /// What it holds on to.
+    pub fn held<T: 'static>(&self) -> Option<&T> {
+        match self {
+            Self::Held(held) => held.1.downcast_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether this is TLS.
     pub fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        match self {
+            Self::Held(held) => held.0.is_tls(),
+            other => matches!(other, Self::Tls(_)),
+        }
     }
 
     /// The socket beneath, if there is one.
@@ -61,6 +81,7 @@ impl Io {
             Self::Plain(socket) => Some(socket),
             Self::Tls(stream) => stream.get_ref().0.socket(),
             Self::Mem(_) => None,
+            Self::Held(held) => held.0.socket(),
         }
     }
 
@@ -81,6 +102,7 @@ impl Io {
                 TlsStream::Server(server) => server.get_ref().1.server_name(),
                 TlsStream::Client(_) => None,
             },
+            Self::Held(held) => held.0.sni(),
             _ => None,
         }
     }
@@ -89,13 +111,18 @@ impl Io {
     pub fn alpn(&self) -> Option<&[u8]> {
         match self {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::Held(held) => held.0.alpn(),
             _ => None,
         }
     }
 
     /// What there is to say about the TLS connection.
     pub fn tls_info(&self) -> Option<TlsInfo> {
-        let Self::Tls(stream) = self else { return None };
+        let stream = match self {
+            Self::Tls(stream) => stream,
+            Self::Held(held) => return held.0.tls_info(),
+            _ => return None,
+        };
         let session = stream.get_ref().1;
         let shown =
             session.peer_certificates().is_some() && matches!(**stream, TlsStream::Server(_));
@@ -149,6 +176,7 @@ impl fmt::Debug for Io {
             Self::Plain(_) => "Io::Plain",
             Self::Tls(_) => "Io::Tls",
             Self::Mem(_) => "Io::Mem",
+            Self::Held(_) => "Io::Held",
         })
     }
 }
@@ -175,6 +203,7 @@ impl AsyncRead for Io {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Mem(pipe) => Pin::new(pipe).poll_read(cx, buf),
+            Self::Held(held) => Pin::new(&mut held.0).poll_read(cx, buf),
         }
     }
 }
@@ -189,6 +218,7 @@ impl AsyncWrite for Io {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Mem(pipe) => Pin::new(pipe).poll_write(cx, buf),
+            Self::Held(held) => Pin::new(&mut held.0).poll_write(cx, buf),
         }
     }
 
@@ -201,6 +231,7 @@ impl AsyncWrite for Io {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Mem(pipe) => Pin::new(pipe).poll_write_vectored(cx, bufs),
+            Self::Held(held) => Pin::new(&mut held.0).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -209,6 +240,7 @@ impl AsyncWrite for Io {
             Self::Plain(socket) => socket.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
             Self::Mem(pipe) => pipe.is_write_vectored(),
+            Self::Held(held) => held.0.is_write_vectored(),
         }
     }
 
@@ -217,6 +249,7 @@ impl AsyncWrite for Io {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Mem(pipe) => Pin::new(pipe).poll_flush(cx),
+            Self::Held(held) => Pin::new(&mut held.0).poll_flush(cx),
         }
     }
 
@@ -226,6 +259,7 @@ impl AsyncWrite for Io {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Mem(pipe) => Pin::new(pipe).poll_shutdown(cx),
+            Self::Held(held) => Pin::new(&mut held.0).poll_shutdown(cx),
         }
     }
 }

@@ -23,6 +23,7 @@ use self::latency::Latency;
 use self::least_connections::LeastConnections;
 use self::round_robin::RoundRobin;
 use self::view::View;
+use super::capacity::{Capacity, Limit, Permit};
 use super::cluster::{Cluster, Endpoint, EndpointSet, Witness};
 use super::error::UpstreamErrorKind;
 use super::health::Event;
@@ -45,6 +46,8 @@ struct Shut {
     turns: u64,
     /// By position; empty when nobody's does.
     all: Vec<bool>,
+    /// Positions of those that a trial request may bring back.
+    sick: Vec<usize>,
     /// Nobody may be sent anything.
     unusable: bool,
 }
@@ -85,6 +88,11 @@ impl Deref for Picked {
 }
 
 impl Picked {
+    /// What limits its cluster, where anything does.
+    pub fn capacity(&self) -> Option<(&Arc<Cluster>, &Capacity)> {
+        Some((&self.held.cluster, self.held.policy.capacity.as_ref()?))
+    }
+
     /// A response head came.
     pub fn answered(&self, status: u16, began: Instant, now: Instant) {
         self.measure(began, now);
@@ -208,6 +216,23 @@ impl Balancer {
         &self.held.cluster
     }
 
+    /// What limits the cluster, where anything does.
+    pub fn capacity(&self) -> Option<(&Arc<Cluster>, &Capacity)> {
+        Some((&self.held.cluster, self.held.policy.capacity.as_ref()?))
+    }
+
+    /// A permit for a request among those that the cluster may have.
+    pub fn admit(&self) -> Result<Option<Permit>, Limit> {
+        let admitted = self.capacity().map(|(cluster, of)| cluster.admit(of));
+        Ok(admitted.transpose()?.flatten())
+    }
+
+    /// A permit for a request that is tried again.
+    pub fn retry(&self) -> Result<Option<Permit>, Limit> {
+        let taken = self.capacity().map(|(cluster, of)| cluster.retry(of));
+        Ok(taken.transpose()?.flatten())
+    }
+
     /// The endpoints as this worker sees them now.
     pub fn endpoints(&mut self) -> &Arc<EndpointSet> {
         if let Some(newer) = self.held.cluster.newer(&self.held.set) {
@@ -233,13 +258,13 @@ impl Balancer {
         if self.shut.turns != self.held.cluster.turns() {
             self.shut.look(&self.held);
         }
-        if !self.shut.all.is_empty() {
-            if let Some(ix) = self.trial(key, now, &avoid) {
-                return Some(self.picked(ix, true));
-            }
-            if self.shut.unusable {
-                return None;
-            }
+        if !self.shut.sick.is_empty()
+            && let Some(ix) = self.trial(key, now, &avoid)
+        {
+            return Some(self.picked(ix, true));
+        }
+        if self.shut.unusable {
+            return None;
         }
         let mut view = self.held.view(&self.shut, now);
         view.avoid = Some(&avoid);
@@ -272,8 +297,8 @@ impl Balancer {
         }
         let nobody = Shut::default();
         let view = self.held.view(&nobody, now);
-        let endpoints = self.held.set.endpoints.iter().enumerate();
-        for (ix, endpoint) in endpoints.filter(|(ix, _)| self.shut.all[*ix]) {
+        for &ix in &self.shut.sick {
+            let endpoint = &self.held.set.endpoints[ix];
             let due = endpoint.weight() > 0 && endpoint.health().is_due(endpoint.moment(now));
             if !due || avoid(endpoint) {
                 continue;
@@ -303,12 +328,21 @@ impl Shut {
     fn look(&mut self, held: &Held) {
         self.turns = held.cluster.turns();
         self.all.clear();
-        let shut = held.set.endpoints.iter().map(|of| held.policy.shuts(of));
+        let standing = held.policy.standing(&held.set);
+        // In a panic only what an operator has taken out stays out.
+        let shut = held.set.endpoints.iter().map(|of| match standing.panics {
+            true => of.health().is_held(),
+            false => held.policy.shuts(of),
+        });
         self.all.extend(shut);
+        let positions = held.set.endpoints.iter().enumerate();
+        let sick = positions.filter(|(_, of)| held.policy.shuts(of) && !of.health().is_held());
+        self.sick.clear();
+        self.sick.extend(sick.map(|(ix, _)| ix));
         if !self.all.contains(&true) {
             self.all.clear();
         }
-        self.unusable = !held.policy.standing(&held.set).is_usable;
+        self.unusable = !standing.is_usable;
     }
 }
 

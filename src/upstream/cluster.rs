@@ -3,6 +3,7 @@
 //! Endpoints come from outside (targets of the file, DNS, discovery) and change without a reload;
 //! the data plane only reads. One fact, one pointer: list and version change together.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::capacity::Load;
 use super::health::{Checks, Counts, Event, Health, HealthCell, Moment};
 use super::latency::Latency;
 use crate::util::clock;
@@ -235,6 +237,7 @@ pub struct Cluster {
     turns: AtomicU64,
     /// How often endpoints turned healthy, and unhealthy.
     turned: [AtomicU64; 2],
+    load: Load,
 }
 
 /// Who has seen something of an endpoint.
@@ -275,12 +278,18 @@ impl Cluster {
             changed: watch::channel(0).0,
             turns: 0.into(),
             turned: Default::default(),
+            load: Load::default(),
         }
     }
 
     /// Its identity.
     pub fn key(&self) -> &ClusterKey {
         &self.key
+    }
+
+    /// What is under way, as far as that is limited.
+    pub fn load(&self) -> &Load {
+        &self.load
     }
 
     /// The endpoints now.
@@ -303,7 +312,8 @@ impl Cluster {
     /// source that owns this cluster calls it.
     pub fn set_endpoints(&self, specs: &[EndpointSpec], resolution: Resolution) {
         let old = self.set.load_full();
-        let endpoints = specs.iter().map(|spec| adopt(&old, spec)).collect();
+        let known = old.endpoints.iter().map(|it| (identity(it), it)).collect();
+        let endpoints = specs.iter().map(|spec| adopt(&known, spec)).collect();
         let version = old.version + 1;
         self.set.store(Arc::new(EndpointSet {
             version,
@@ -400,16 +410,18 @@ impl Cluster {
     }
 }
 
-fn adopt(old: &EndpointSet, spec: &EndpointSpec) -> Arc<Endpoint> {
-    let same = |endpoint: &&Arc<Endpoint>| {
-        endpoint.address == spec.address
-            && endpoint.host == spec.host
-            && endpoint.target == spec.target
-    };
-    match old.endpoints.iter().find(same) {
+/// What makes an endpoint the same one in another list: address, host, target.
+type Identity<'a> = (SocketAddr, &'a str, &'a str);
+
+fn identity(endpoint: &Endpoint) -> Identity<'_> {
+    (endpoint.address, &endpoint.host, &endpoint.target)
+}
+
+fn adopt(known: &HashMap<Identity<'_>, &Arc<Endpoint>>, spec: &EndpointSpec) -> Arc<Endpoint> {
+    match known.get(&(spec.address, &spec.host, &spec.target)) {
         Some(endpoint) => {
             endpoint.weight.store(spec.weight, Ordering::Relaxed);
-            endpoint.clone()
+            Arc::clone(endpoint)
         }
         None => Arc::new(Endpoint::new(
             spec.address,

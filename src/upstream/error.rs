@@ -39,8 +39,8 @@ pub enum UpstreamErrorKind {
     /// What came is no HTTP, or ambiguous HTTP.
     #[error("malformed answer")]
     Malformed,
-    /// A plugin's limit on the time until the head was reached.
-    #[error("no answer within the time that a plugin allows")]
+    /// The time for all attempts together is over: the service's `deadline`, or a plugin's.
+    #[error("no answer within the deadline")]
     Deadline,
 }
 

@@ -30,6 +30,8 @@ pub struct Counts {
 pub struct Checks {
     /// The upstream is usable while its available weight, in percent, is greater than this.
     pub threshold: f64,
+    /// With less available weight than this, in percent, all get requests, whatever their health.
+    pub panic_threshold: f64,
     /// How probes count; `None` when nothing is probed.
     pub active: Option<Counts>,
     /// How the traffic counts; `None` when it cannot make anything unhealthy.

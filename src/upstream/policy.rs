@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::capacity::Capacity;
 use super::cluster::{Endpoint, EndpointSet};
 use super::health::Checks;
 use super::probe::Probing;
@@ -36,6 +37,8 @@ pub struct Policy {
     pub checks: Checks,
     /// How endpoints are probed, where they are.
     pub probing: Option<Probing>,
+    /// How much may be under way at once, where that is limited.
+    pub capacity: Option<Capacity>,
 }
 
 /// What the health of its endpoints makes of a cluster.
@@ -47,6 +50,8 @@ pub struct Standing {
     pub available: u64,
     /// Whether requests may be sent at all.
     pub is_usable: bool,
+    /// So few are well that nobody is asked for their health.
+    pub panics: bool,
 }
 
 impl Policy {
@@ -59,19 +64,25 @@ impl Policy {
     /// What is left of a list.
     pub fn standing(&self, set: &EndpointSet) -> Standing {
         let weight = |endpoint: &Endpoint| u64::from(endpoint.weight());
-        let (mut total, mut available) = (0, 0);
+        let (mut total, mut available, mut held) = (0, 0, 0);
         for endpoint in &set.endpoints {
             total += weight(endpoint);
             if !self.shuts(endpoint) {
                 available += weight(endpoint);
             }
+            if endpoint.health().is_held() {
+                held += weight(endpoint);
+            }
         }
-        let enough = available as f64 * 100.0 > self.checks.threshold * total as f64;
+        let percent = |of: f64| of * total as f64 / 100.0;
+        let enough = available as f64 > percent(self.checks.threshold);
+        let panics = (available as f64) < percent(self.checks.panic_threshold) && held < total;
         Standing {
             total,
             available,
             // A threshold of 100 asks for all of them, not for more than there are.
-            is_usable: available > 0 && (enough || available == total),
+            is_usable: panics || available > 0 && (enough || available == total),
+            panics,
         }
     }
 }
@@ -85,6 +96,7 @@ impl Default for Policy {
             slow_start: Duration::ZERO,
             checks: Checks::default(),
             probing: None,
+            capacity: None,
         }
     }
 }

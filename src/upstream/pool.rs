@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::capacity::Permit;
 use crate::tls::io::Io;
 
 /// What a connection must agree in to be used again.
@@ -99,7 +100,7 @@ impl Pool {
         served: u32,
         since: Instant,
     ) {
-        if self.count >= self.max_idle || served >= MAX_SERVED {
+        if self.count >= self.max_idle || served >= MAX_SERVED || is_wanted(&io) {
             return;
         }
         let server_name = server_name.map(Box::from);
@@ -113,6 +114,17 @@ impl Pool {
         self.count += 1;
     }
 
+    /// Drops one that somebody waits for in vain while it is idle; whether there was one.
+    pub fn make_room(&mut self) -> bool {
+        let place = |stack: &Vec<Idle>| stack.iter().position(|idle| is_wanted(&idle.io));
+        let found = self.idle.values_mut().find_map(|stack| {
+            let at = place(stack)?;
+            Some(stack.remove(at))
+        });
+        self.count -= usize::from(found.is_some());
+        found.is_some()
+    }
+
     /// How many connections are idle.
     pub fn len(&self) -> usize {
         self.count
@@ -123,7 +135,7 @@ impl Pool {
         self.count == 0
     }
 
-    /// Drops what is too old or was closed by its upstream; how many those were. Called about
+    /// Drops what is too old, was closed by its upstream, or keeps others waiting; how many those were. Called about
     /// once a second.
     pub fn sweep(&mut self) -> usize {
         let before = self.count;
@@ -131,11 +143,18 @@ impl Pool {
         let mut cx = Context::from_waker(Waker::noop());
         for stack in self.idle.values_mut() {
             stack.retain_mut(|idle| {
-                oldest.is_none_or(|oldest| idle.since > oldest) && !idle.io.is_dead(&mut cx)
+                oldest.is_none_or(|oldest| idle.since > oldest)
+                    && !is_wanted(&idle.io)
+                    && !idle.io.is_dead(&mut cx)
             });
         }
         self.idle.retain(|_, stack| !stack.is_empty());
         self.count = self.idle.values().map(Vec::len).sum();
         before - self.count
     }
+}
+
+/// Whether it stands under a limit that keeps requests waiting.
+fn is_wanted(io: &Io) -> bool {
+    io.held::<Permit>().is_some_and(Permit::is_wanted)
 }

@@ -156,6 +156,34 @@ fn below_the_threshold_nobody_is_asked() {
 }
 
 #[test]
+fn in_a_panic_everybody_is_asked() {
+    let statuses = [503, 503].map(|status| Arc::new(AtomicU16::new(status)));
+    let targets = [with_status(&statuses[0]), with_status(&statuses[1])];
+    let gateway = start(
+        "{panic_threshold: 50, passive: {probation: 0.3, unhealthy: {http_failures: 1}}}",
+        &[&targets[0], &targets[1]],
+    );
+    for _ in 0..8 {
+        assert_eq!(gateway.get("/").status, 503);
+    }
+    assert_eq!(words(&gateway), ["UNHEALTHY", "UNHEALTHY"]);
+    let panic = "sluicegate_upstream_panic{upstream=\"pool\"}";
+    assert_eq!(metric(&gateway, panic), "1");
+    // Better a sick target than none; one that is well again is found out.
+    for status in &statuses {
+        status.store(200, Ordering::SeqCst);
+    }
+    for _ in 0..8 {
+        assert_eq!(gateway.get("/").status, 200);
+    }
+    eventually("they are well", || {
+        gateway.get("/");
+        words(&gateway) == ["HEALTHY", "HEALTHY"]
+    });
+    assert_eq!(metric(&gateway, panic), "0");
+}
+
+#[test]
 fn an_operator_takes_a_target_out_without_any_checks() {
     let targets = [Upstream::saying("a"), Upstream::saying("b")];
     let gateway = start("{}", &[&targets[0], &targets[1]]);

@@ -24,6 +24,7 @@ mod http2;
 mod http2_abuse;
 mod logs;
 mod operation;
+mod overload;
 mod owner;
 mod plugins;
 mod plugins_auth;

@@ -32,6 +32,7 @@ pub(super) fn decode(
             .record("healthchecks")
             .map(healthchecks)
             .unwrap_or_default(),
+        limits: fields.record("limits").map(limits),
         discovery: fields
             .record("discovery")
             .and_then(|f| f.record("consul"))
@@ -87,9 +88,19 @@ fn consul(fields: &Fields<'_>) -> ConsulDiscovery {
     }
 }
 
+fn limits(fields: &Fields<'_>) -> UpstreamLimits {
+    UpstreamLimits {
+        max_connections: fields.opt_int("max_connections"),
+        max_requests: fields.opt_int("max_requests"),
+        max_pending: fields.int("max_pending"),
+        retry_budget: fields.opt_number("retry_budget"),
+    }
+}
+
 fn healthchecks(fields: &Fields<'_>) -> Healthchecks {
     Healthchecks {
         threshold: fields.number("threshold"),
+        panic_threshold: fields.number("panic_threshold"),
         active: fields.record("active").map(active).unwrap_or_default(),
         passive: fields.record("passive").map(passive).unwrap_or_default(),
     }

@@ -74,6 +74,7 @@ pub(in crate::config) static UPSTREAM: Record = Record::new(&[
     field("healthchecks", record(&HEALTHCHECKS))
         .required()
         .doc("Health checks."),
+    field("limits", record(&LIMITS)).doc("Ours: how much may be under way at once."),
     field("discovery", record(&DISCOVERY)).doc("Ours: find targets in Consul."),
 ])
 .rules(&[
@@ -147,6 +148,9 @@ static HEALTHCHECKS: Record = Record::new(&[
     field("threshold", number().between(0, 100))
         .default(Int(0))
         .doc("Usable while the available weight in percent is greater than this."),
+    field("panic_threshold", number().between(0, 100))
+        .default(Int(0))
+        .doc("Ours: with less available weight than this, in percent, health is not looked at and all targets get requests; 0 is off. Wins over `threshold`."),
     field("active", record(&ACTIVE)).required().doc("Probes."),
     field("passive", record(&PASSIVE))
         .required()
@@ -254,6 +258,18 @@ static PASSIVE_UNHEALTHY: Record = Record::new(&[
     field("http_failures", COUNTER)
         .default(Int(0))
         .doc("Until unhealthy; 0 is off."),
+]);
+
+static LIMITS: Record = Record::new(&[
+    field("max_connections", integer().between(1, 1_000_000))
+        .doc("Connections, busy and idle; beyond that requests wait for one."),
+    field("max_requests", integer().between(1, 1_000_000)).doc("Requests; beyond that 503."),
+    field("max_pending", integer().between(1, 1_000_000))
+        .required()
+        .default(Int(1024))
+        .doc("Requests that wait for a connection; beyond that 503."),
+    field("retry_budget", number().between(0, 100))
+        .doc("Requests that are tried again, in percent of all; 3 may always be."),
 ]);
 
 static DISCOVERY: Record = Record::new(&[field("consul", record(&CONSUL))

@@ -70,10 +70,25 @@ pub struct Upstream {
     pub use_srv_name: bool,
     /// Health checks.
     pub healthchecks: Healthchecks,
+    /// Ours: how much may be under way at once.
+    pub limits: Option<UpstreamLimits>,
     /// Where targets are found instead of in `targets`.
     pub discovery: Option<ConsulDiscovery>,
     /// Its targets, indexes of `targets`.
     pub targets: Vec<usize>,
+}
+
+/// `limits` of an upstream (ours).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UpstreamLimits {
+    /// Connections, busy and idle.
+    pub max_connections: Option<u32>,
+    /// Requests.
+    pub max_requests: Option<u32>,
+    /// Requests that wait for a connection.
+    pub max_pending: u32,
+    /// Requests that are tried again, in percent of all.
+    pub retry_budget: Option<f64>,
 }
 
 /// `discovery.consul` of an upstream (ours).
@@ -118,6 +133,8 @@ pub enum CheckType {
 pub struct Healthchecks {
     /// The upstream is usable while the available weight, in percent, is greater than this.
     pub threshold: f64,
+    /// Ours: with less available weight than this, in percent, health is not looked at.
+    pub panic_threshold: f64,
     /// Probes.
     pub active: ActiveChecks,
     /// Judging the traffic.
@@ -182,6 +199,7 @@ impl Default for Healthchecks {
     fn default() -> Self {
         Self {
             threshold: 0.0,
+            panic_threshold: 0.0,
             active: ActiveChecks::default(),
             passive: PassiveChecks::default(),
         }

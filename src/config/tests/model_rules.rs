@@ -215,7 +215,8 @@ fn health_checks_that_are_off_load() {
                 thresholds: model.upstreams[0].healthchecks.passive.thresholds.clone(),
                 ..PassiveChecks::default()
             },
-            threshold: 0.0
+            threshold: 0.0,
+            panic_threshold: 0.0
         }
     );
 }

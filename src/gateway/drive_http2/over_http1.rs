@@ -67,7 +67,13 @@ pub async fn attempts(
                 drop(upload.restart());
                 let sink = Sink::new(out, Encoder::new(sends.framing));
                 match round_trip(stream, link, sink, times).await {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => {
+                        let replayable = stream.upload.is_replayable();
+                        if attempt::is_refused(&mut stream.ex, replayable, &mut fresh) {
+                            continue;
+                        }
+                        return Ok(answer);
+                    }
                     Err(error) => error,
                 }
             }

@@ -210,12 +210,8 @@ impl Drop for Trip<'_> {
 impl Trip<'_> {
     /// All attempts failed: the plugins hear of it, and may have a better answer.
     async fn failed(&mut self, busy: &mut Busy<'_>, error: ProxyError) -> Next {
-        let outcome = match error {
-            ProxyError::ClientGone | ProxyError::Body(_) => Outcome::Abandoned,
-            error => Outcome::Failed(error.label()),
-        };
         let inbound = self.feed.rest();
-        match busy.ex.outcome(outcome, true) {
+        match busy.ex.outcome(error.outcome(), true) {
             Some(reply) => answer_with(self.client, busy, self.worker, inbound, &reply).await,
             None => fail(self.client, busy, self.worker, inbound, error).await,
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::statuses::{Statuses, range};
 use crate::config::schema::{
     Kind, Literal, Record, Rule, array, checked, either, field, integer, map_with_keys,
     milliseconds, number, record, text_or_empty, texts,
@@ -14,6 +13,7 @@ use crate::config::{Fields, Parsed, Report};
 use crate::limits::breaker::Settings;
 use crate::message::reply::JSON;
 use crate::message::{Reply, ReplyBody};
+use crate::util::codes::{Codes, range};
 
 const STATUS: Kind = checked("status or range of statuses", status_text);
 const STATUS_NUMBER: Kind = integer().between(100, 999);
@@ -115,7 +115,7 @@ pub(super) struct Config {
     /// When the breaker opens, and for how long.
     pub(super) breaker: Settings,
     /// Statuses that are failures.
-    pub(super) failures: Statuses,
+    pub(super) failures: Codes,
     /// The answer in place of refusals and failures.
     pub(super) fallback: Option<Reply>,
 }
@@ -141,8 +141,8 @@ pub(super) fn parse(fields: &Fields<'_>, _: &mut Report) -> Option<Parsed> {
     }))
 }
 
-fn failures(list: &serde_json::Value) -> Statuses {
-    let mut set = Statuses::default();
+fn failures(list: &serde_json::Value) -> Codes {
+    let mut set = Codes::default();
     for item in list.as_array().into_iter().flatten() {
         let text = item
             .as_str()

@@ -11,13 +11,13 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::config::Config;
-use super::statuses::Statuses;
 use crate::config::model::Service;
 use crate::limits::Breaker;
 use crate::limits::breaker::{Change, End, Entry, Glance, State, Ticket};
 use crate::plugin::Build;
 use crate::telemetry::{Check, Checks, Detail, Exposition, Health, Metrics, Weight};
 use crate::util::clock;
+use crate::util::codes::Codes;
 
 /// What a breaker is kept under over a reload: instance, service and where it is, what is counted
 /// and how.
@@ -31,7 +31,7 @@ pub(super) struct Identity {
     volume: u64,
     window: Duration,
     reset: Duration,
-    failures: Statuses,
+    failures: Codes,
 }
 
 impl Identity {

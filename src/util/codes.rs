@@ -1,41 +1,41 @@
-//! Sets of HTTP statuses as texts write them: `503`, `500-599`.
+//! Sets of three-digit codes as texts write them: `503`, `500-599`.
 //!
-//! Invariant: only statuses that can be sent, 100 to 999, are ever in a set.
+//! Invariant: only codes from 100 to 999 are ever in a set.
 
 use std::ops::RangeInclusive;
 
-/// A set of statuses.
+/// A set of codes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Statuses([u64; 1000_usize.div_ceil(64)]);
+pub struct Codes([u64; 1000_usize.div_ceil(64)]);
 
-impl Statuses {
+impl Codes {
     /// Adds a range.
-    pub(super) fn insert(&mut self, range: RangeInclusive<u16>) {
-        for status in range {
-            if let Some(word) = self.0.get_mut(usize::from(status) / 64) {
-                *word |= 1 << (status % 64);
+    pub fn insert(&mut self, range: RangeInclusive<u16>) {
+        for code in range {
+            if let Some(word) = self.0.get_mut(usize::from(code) / 64) {
+                *word |= 1 << (code % 64);
             }
         }
     }
 
-    /// Whether a status is among them.
-    pub(super) fn contains(&self, status: u16) -> bool {
-        let word = self.0.get(usize::from(status) / 64);
-        word.is_some_and(|word| word >> (status % 64) & 1 == 1)
+    /// Whether a code is among them.
+    pub fn contains(&self, code: u16) -> bool {
+        let word = self.0.get(usize::from(code) / 64);
+        word.is_some_and(|word| word >> (code % 64) & 1 == 1)
     }
 }
 
-/// A status or a range of them, both ends included.
-pub(super) fn range(text: &str) -> Option<RangeInclusive<u16>> {
+/// A code or a range of them, both ends included.
+pub fn range(text: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last) = (status(first.trim())?, status(last.trim())?);
+    let (first, last) = (code(first.trim())?, code(last.trim())?);
     (first <= last).then_some(first..=last)
 }
 
-fn status(text: &str) -> Option<u16> {
+fn code(text: &str) -> Option<u16> {
     let digits = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let status = digits.then(|| text.parse().ok())?;
-    status.filter(|status| *status >= 100)
+    let code = digits.then(|| text.parse().ok())?;
+    code.filter(|code| *code >= 100)
 }
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_set_has_what_its_ranges_say() {
-        let mut set = Statuses::default();
+        let mut set = Codes::default();
         for text in ["500-599", "429", "100", "999"] {
             set.insert(range(text).unwrap());
         }
