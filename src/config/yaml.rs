@@ -6,6 +6,8 @@
 //! Scalars are read as Kong's YAML 1.1 reader reads them: `yes`, `on`, `no`, `off` are booleans,
 //! `014` is octal, `1_000` and `12:30:45` (base 60) are numbers. JSON is tried first.
 
+mod plain;
+
 use std::fmt;
 
 use serde::Deserialize;
@@ -55,10 +57,25 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
 }
 
 fn parse_yaml(text: &str, max_replayed: usize) -> Result<Node, SyntaxError> {
-    let mut node: Node = serde_saphyr::from_str_with_options(text, options(max_replayed))
-        .map_err(|error| syntax_error(&error))?;
+    let mut node = match plain::parse(text, scalar) {
+        Some(node) => node,
+        None => general(text, max_replayed)?,
+    };
     scalars::settle(&mut node, text);
     Ok(node)
+}
+
+/// The reader for all of YAML, which knows what is wrong with a text.
+fn general(text: &str, max_replayed: usize) -> Result<Node, SyntaxError> {
+    serde_saphyr::from_str_with_options(text, options(max_replayed))
+        .map_err(|error| syntax_error(&error))
+}
+
+/// What the general reader makes of a plain scalar.
+fn scalar(text: &str) -> Option<Value> {
+    let Raw(value) = serde_saphyr::from_str_with_options(text, options(0)).ok()?;
+    let is_scalar = !matches!(value, Value::List(_) | Value::Map(_));
+    is_scalar.then_some(value)
 }
 
 fn options(max_replayed: usize) -> serde_saphyr::Options {
