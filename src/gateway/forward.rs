@@ -610,9 +610,7 @@ fn ended(
     ex.body_out = download.seen;
     ex.bytes_out = download.written;
     let clean = upload.is_done() && download.is_done() && download.rest().is_empty();
-    download.settle();
-    upload.settle();
-    match relayed {
+    let next = match relayed {
         Relayed::Whole => {
             let over = ex.set_over();
             if clean && reusable && down.came != Framing::Close {
@@ -644,5 +642,8 @@ fn ended(
             client.reset();
             Next::Abort
         }
-    }
+    };
+    download.settle();
+    upload.settle();
+    next
 }

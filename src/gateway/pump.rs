@@ -143,10 +143,12 @@ impl Pump {
         Ok(self.encoder.encode(data, &mut self.out)?)
     }
 
-    /// Gives back memory that only a large body needed.
+    /// Forgets what is left of the body, and gives back memory that only a large one needed.
     pub fn settle(&mut self) {
+        self.buf.clear();
+        (self.at, self.direct) = (0, 0..0);
         if self.buf.capacity() > 2 * BUFFER {
-            self.buf = Vec::new();
+            large::give(std::mem::take(&mut self.buf));
         }
         if self.out.capacity() > 4 * BUFFER {
             self.out = Vec::new();
@@ -332,15 +334,19 @@ impl Pump {
         Poll::Ready(Ok(()))
     }
 
-    /// Room for one read: consumed bytes go; a buffer that was filled to the brim grows.
+    /// Room for one read: consumed bytes go; a buffer that was filled to the brim, or will be,
+    /// becomes a large one.
     fn make_room(&mut self) {
         let full = self.buf.len() == self.buf.capacity() && !self.buf.is_empty();
+        let much = full || self.decoder.announced() > 2 * BUFFER as u64;
         self.buf.drain(..self.at);
         self.at = 0;
-        if self.buf.capacity() < BUFFER {
+        if much && self.buf.capacity() < STREAM_BUFFER {
+            let mut large = large::take();
+            large.extend_from_slice(&self.buf);
+            self.buf = large;
+        } else if self.buf.capacity() < BUFFER {
             self.buf.reserve(BUFFER - self.buf.len());
-        } else if full && self.buf.capacity() < STREAM_BUFFER {
-            self.buf.reserve(STREAM_BUFFER - self.buf.len());
         } else if self.buf.len() == self.buf.capacity() {
             self.buf.reserve(BUFFER);
         }
@@ -380,5 +386,37 @@ impl Pump {
         if self.direct.is_empty() {
             self.direct = 0..0;
         }
+    }
+}
+
+/// Buffers for large bodies, lent to one body after the other: fresh memory of that size costs the
+/// kernel more than what it is filled with.
+mod large {
+    use std::cell::RefCell;
+
+    use super::STREAM_BUFFER;
+
+    /// Most that a thread keeps for later.
+    const SPARE: usize = 32;
+
+    thread_local! {
+        static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// An empty one.
+    pub(super) fn take() -> Vec<u8> {
+        let spare = BUFFERS.with_borrow_mut(Vec::pop);
+        spare.unwrap_or_else(|| Vec::with_capacity(STREAM_BUFFER))
+    }
+
+    /// One that is not needed any more.
+    pub(super) fn give(mut buffer: Vec<u8>) {
+        buffer.clear();
+        BUFFERS.with_borrow_mut(|buffers| {
+            let fits = (STREAM_BUFFER..=2 * STREAM_BUFFER).contains(&buffer.capacity());
+            if fits && buffers.len() < SPARE {
+                buffers.push(buffer);
+            }
+        });
     }
 }

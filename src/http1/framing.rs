@@ -220,6 +220,14 @@ impl Decoder {
         Ok(taken)
     }
 
+    /// Bytes that are surely still to come, as far as the source has said.
+    pub fn announced(&self) -> u64 {
+        match self.state {
+            State::Length(left) | State::Chunk(left) => left,
+            _ => 0,
+        }
+    }
+
     /// Whether the body is complete.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)

@@ -1,5 +1,7 @@
 //! Retries, time-outs, broken upstreams, clients that leave.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support::upstream::{Nobody, reply};
@@ -305,4 +307,39 @@ fn one_slow_request_does_not_stop_others() {
     for _ in 0..5 {
         assert_eq!(gateway.get("/fast").text(), "fast");
     }
+}
+
+/// The upstream answers and reads no more: what is left of the upload is of no use.
+#[test]
+fn an_answer_in_the_middle_of_a_stuck_upload_is_passed_on() {
+    let (full, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let upstream = Upstream::raw(move |mut serving| {
+        serving.head();
+        let _ = wait.lock().unwrap().recv_timeout(Duration::from_secs(20));
+        serving.reply(200, &[], b"enough");
+        serving.left();
+    });
+    let gateway = proxy(&upstream);
+    let mut client = TcpStream::connect(gateway.proxy()).unwrap();
+    let patience = Some(Duration::from_millis(500));
+    client.set_write_timeout(patience).unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n";
+    client.write_all(head.as_bytes()).unwrap();
+    // Until nobody takes any more.
+    let piece = vec![b'x'; 1 << 20];
+    while client.write(&piece).is_ok() {}
+    full.send(()).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    while !answer.ends_with(b"enough") {
+        let count = client.read(&mut buffer).unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&buffer[..count]);
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }

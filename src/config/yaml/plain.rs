@@ -98,6 +98,8 @@ impl<G: Fn(&str) -> Option<Value>> Tree<G> {
         match kind(&text) {
             Kind::Text => Some(Value::String(text.into_owned())),
             Kind::Number => text.parse().ok().map(Value::Int),
+            Kind::Doubt if text == "true" => Some(Value::Bool(true)),
+            Kind::Doubt if text == "false" => Some(Value::Bool(false)),
             Kind::Doubt => (self.doubtful)(&text),
         }
     }
