@@ -28,7 +28,7 @@ use crate::control::dns::system::System;
 use crate::control::dns::{Elsewhere, Lookup};
 use crate::control::supervisor::warn_of;
 use crate::control::watch::{self, Signal, Signals};
-use crate::control::{Dns, Loader, Loading, Origin, Probes, Reloads, exposed};
+use crate::control::{Dns, Loader, Loading, Origin, Probes, Reloads, exposed, outliers};
 use crate::gateway::access::AccessLines;
 use crate::plugins;
 use crate::remote::redis::RedisClients;
@@ -212,6 +212,7 @@ impl Gateway {
         let lookup = options.lookup.unwrap_or_else(|| system());
         let probes = Probes::new(runtime.handle().clone());
         exposed::register(&metrics, cell.clone(), probes.clone());
+        runtime.spawn(outliers::watch(cell.clone()));
         let loader = Arc::new(Loader::new(Loading {
             table: plugins::TABLE,
             around: options.around,

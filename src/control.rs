@@ -5,6 +5,7 @@
 pub mod dns;
 pub mod exposed;
 pub mod loader;
+pub mod outliers;
 pub mod probes;
 pub mod supervisor;
 #[cfg(test)]

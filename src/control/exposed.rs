@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::probes::Probes;
 use crate::snapshot::cell::SnapshotCell;
 use crate::telemetry::{Exposition, Metrics};
+use crate::upstream::outlier::Reason;
 use crate::upstream::{Cluster, Limit, Load, Policy};
 
 /// Adds the series of the live snapshot's upstreams to every scrape.
@@ -52,6 +53,16 @@ fn expose(cluster: &Cluster, policy: &Policy, out: &mut Exposition) {
             &[("upstream", &name), ("to", to)],
             count as f64,
         );
+    }
+    if policy.outliers.is_some() {
+        for why in Reason::ALL {
+            out.counter(
+                "sluicegate_upstream_ejections_total",
+                "How often targets of the upstream were taken out as outliers.",
+                &[("upstream", &name), ("reason", why.label())],
+                cluster.ejections(why) as f64,
+            );
+        }
     }
     if policy.capacity.is_some() {
         expose_load(cluster.load(), &name, out);

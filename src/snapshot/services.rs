@@ -14,7 +14,7 @@ use crate::config::model::{self, Model};
 use crate::tls::client::{Alpn, Verify};
 use crate::tls::{CaCert, Certificate, ClientTls, TlsClients, TlsIdentity, TlsSetupError};
 use crate::upstream::{
-    Algorithm, Capacity, Cluster, ClusterKey, EndpointSpec, Policy, Resolution, Retry,
+    Algorithm, Capacity, Cluster, ClusterKey, EndpointSpec, Outliers, Policy, Resolution, Retry,
 };
 use crate::util::keep::Keeps;
 
@@ -224,6 +224,14 @@ fn policy(sources: &Sources<'_>, upstream: &model::Upstream) -> Policy {
         slow_start: upstream.slow_start,
         checks: health::checks(upstream),
         probing: health::probing(sources, upstream),
+        outliers: upstream.outliers.map(|of| Outliers {
+            consecutive: of.consecutive_failures,
+            latency_factor: of.latency_factor,
+            interval: of.interval,
+            time: of.ejection_time,
+            longest: of.max_ejection_time,
+            most: of.max_ejection_percent,
+        }),
         capacity: upstream.limits.map(|limits| Capacity {
             connections: limits.max_connections,
             requests: limits.max_requests,

@@ -96,6 +96,7 @@ impl Picked {
     /// A response head came.
     pub fn answered(&self, status: u16, began: Instant, now: Instant) {
         self.measure(began, now);
+        self.judge(Ok(status), began, now);
         let checks = &self.held.policy.checks;
         let event = match (&checks.passive, self.trial) {
             // What neither list has is an answer at least.
@@ -108,6 +109,7 @@ impl Picked {
 
     /// The attempt brought no response head.
     pub fn failed(&self, kind: UpstreamErrorKind, began: Instant, now: Instant) {
+        self.judge(Err(kind), began, now);
         // Refusing is quick: it must not look like a fast answer.
         self.measure(began, now.max(began + PENALTY));
         self.report(
@@ -133,6 +135,13 @@ impl Picked {
     pub fn forgotten(&self, now: Instant) {
         if self.trial {
             self.give_trial_back(now);
+        }
+    }
+
+    fn judge(&self, outcome: Result<u16, UpstreamErrorKind>, began: Instant, now: Instant) {
+        if let Some(outliers) = &self.held.policy.outliers {
+            let cluster = &self.held.cluster;
+            cluster.judge(outliers, self, outcome, (began, now));
         }
     }
 
@@ -336,7 +345,10 @@ impl Shut {
         });
         self.all.extend(shut);
         let positions = held.set.endpoints.iter().enumerate();
-        let sick = positions.filter(|(_, of)| held.policy.shuts(of) && !of.health().is_held());
+        let sick = positions.filter(|(_, of)| {
+            let health = of.health();
+            !health.is_healthy() && !health.is_held() && held.policy.shuts(of)
+        });
         self.sick.clear();
         self.sick.extend(sick.map(|(ix, _)| ix));
         if !self.all.contains(&true) {

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::capacity::Load;
 use super::health::{Checks, Counts, Event, Health, HealthCell, Moment};
 use super::latency::Latency;
+use super::outlier::{ConductCell, Reason};
 use crate::util::clock;
 
 /// What makes a cluster the same one over a reload.
@@ -61,6 +62,7 @@ pub struct Endpoint {
     failures: AtomicU64,
     latency: Latency,
     health: HealthCell,
+    conduct: ConductCell,
     /// What its times count from.
     born: Instant,
 }
@@ -82,6 +84,7 @@ impl Endpoint {
             failures: 0.into(),
             latency: Latency::default(),
             health: HealthCell::default(),
+            conduct: ConductCell::default(),
             born: clock::now(),
         }
     }
@@ -125,6 +128,10 @@ impl Endpoint {
     pub fn note_latency(&self, began: Instant, now: Instant) {
         let took = now.saturating_duration_since(began);
         self.latency.note(self.age(now), took);
+    }
+
+    pub(super) fn conduct(&self) -> &ConductCell {
+        &self.conduct
     }
 
     /// Whether it is fit for requests, and what is known of that.
@@ -238,6 +245,8 @@ pub struct Cluster {
     /// How often endpoints turned healthy, and unhealthy.
     turned: [AtomicU64; 2],
     load: Load,
+    /// How often endpoints were taken out, by reason.
+    ejections: [AtomicU64; 2],
 }
 
 /// Who has seen something of an endpoint.
@@ -279,6 +288,7 @@ impl Cluster {
             turns: 0.into(),
             turned: Default::default(),
             load: Load::default(),
+            ejections: Default::default(),
         }
     }
 
@@ -339,6 +349,21 @@ impl Cluster {
     /// How often endpoints turned healthy, and unhealthy.
     pub fn turned(&self) -> [u64; 2] {
         [0, 1].map(|to| self.turned[to].load(Ordering::Relaxed))
+    }
+
+    /// How often endpoints were taken out as outliers, for that reason.
+    pub fn ejections(&self, why: Reason) -> u64 {
+        self.ejections[why as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_ejection(&self, why: Reason) {
+        self.ejections[why as usize].fetch_add(1, Ordering::Relaxed);
+        self.turn();
+    }
+
+    /// Somebody may be used now who might not before, or the other way round.
+    pub(super) fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Release);
     }
 
     /// Hears of every change of the list, and of every endpoint that turns.

@@ -127,6 +127,16 @@ impl Moment {
         Moment((time.as_millis() / STEP) as u32 & MASK)
     }
 
+    /// As a number of [`BITS`] bits.
+    pub(super) fn word(self) -> u32 {
+        self.0
+    }
+
+    /// From such a number.
+    pub(super) fn of_word(word: u32) -> Moment {
+        Moment(word & MASK)
+    }
+
     /// So much later, rounded up.
     #[must_use]
     pub fn plus(self, time: Duration) -> Moment {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::capacity::Capacity;
 use super::cluster::{Endpoint, EndpointSet};
 use super::health::Checks;
+use super::outlier::Outliers;
 use super::probe::Probing;
 
 /// How an endpoint is chosen.
@@ -37,6 +38,8 @@ pub struct Policy {
     pub checks: Checks,
     /// How endpoints are probed, where they are.
     pub probing: Option<Probing>,
+    /// Who is taken out for doing worse than the others, where anybody is.
+    pub outliers: Option<Outliers>,
     /// How much may be under way at once, where that is limited.
     pub capacity: Option<Capacity>,
 }
@@ -58,7 +61,8 @@ impl Policy {
     /// Whether an endpoint's health keeps requests from it.
     pub fn shuts(&self, endpoint: &Endpoint) -> bool {
         let health = endpoint.health();
-        !health.is_healthy() && (self.checks.is_on() || health.is_held())
+        let sick = !health.is_healthy() && (self.checks.is_on() || health.is_held());
+        sick || self.outliers.is_some() && endpoint.is_ejected()
     }
 
     /// What is left of a list.
@@ -96,6 +100,7 @@ impl Default for Policy {
             slow_start: Duration::ZERO,
             checks: Checks::default(),
             probing: None,
+            outliers: None,
             capacity: None,
         }
     }

@@ -156,6 +156,28 @@ fn below_the_threshold_nobody_is_asked() {
 }
 
 #[test]
+fn an_outlier_is_taken_out_for_a_while() {
+    let status = Arc::new(AtomicU16::new(503));
+    let (shaky, steady) = (with_status(&status), Upstream::saying("steady"));
+    let config = "
+services: [{host: pool, routes: [{paths: ['/']}]}]
+upstreams: [{name: pool, targets: [{target: '<shaky>'}, {target: '<steady>'}],
+  outlier_detection: {consecutive_failures: 3, ejection_time: 1, interval: 1}}]";
+    let setup = gateway(config).fill("shaky", &shaky);
+    let gateway = setup.fill("steady", &steady).flag("--workers", 1).start();
+    let failed = (0..20).filter(|_| gateway.get("/").status == 503).count();
+    assert_eq!(failed, 3);
+    assert_eq!(words(&gateway)[0], "UNHEALTHY");
+    let ejections =
+        "sluicegate_upstream_ejections_total{upstream=\"pool\",reason=\"consecutive_failures\"}";
+    assert_eq!(metric(&gateway, ejections), "1");
+    gateway.err.wait("target is taken out");
+    status.store(200, Ordering::SeqCst);
+    eventually("it is back", || gateway.get("/").text() != "steady");
+    gateway.err.wait("target is taken back");
+}
+
+#[test]
 fn in_a_panic_everybody_is_asked() {
     let statuses = [503, 503].map(|status| Arc::new(AtomicU16::new(status)));
     let targets = [with_status(&statuses[0]), with_status(&statuses[1])];

@@ -33,6 +33,7 @@ pub(super) fn decode(
             .map(healthchecks)
             .unwrap_or_default(),
         limits: fields.record("limits").map(limits),
+        outliers: fields.record("outlier_detection").map(outliers),
         discovery: fields
             .record("discovery")
             .and_then(|f| f.record("consul"))
@@ -85,6 +86,17 @@ fn consul(fields: &Fields<'_>) -> ConsulDiscovery {
         namespace: fields.opt_string("namespace"),
         partition: fields.opt_string("partition"),
         token: fields.opt_string("token"),
+    }
+}
+
+fn outliers(fields: &Fields<'_>) -> OutlierDetection {
+    OutlierDetection {
+        consecutive_failures: fields.int("consecutive_failures"),
+        latency_factor: fields.opt_number("latency_factor"),
+        interval: seconds(fields, "interval"),
+        ejection_time: seconds(fields, "ejection_time"),
+        max_ejection_time: seconds(fields, "max_ejection_time"),
+        max_ejection_percent: fields.number("max_ejection_percent"),
     }
 }
 

@@ -75,6 +75,8 @@ pub(in crate::config) static UPSTREAM: Record = Record::new(&[
         .required()
         .doc("Health checks."),
     field("limits", record(&LIMITS)).doc("Ours: how much may be under way at once."),
+    field("outlier_detection", record(&OUTLIERS))
+        .doc("Ours: take targets out that do worse than the others."),
     field("discovery", record(&DISCOVERY)).doc("Ours: find targets in Consul."),
 ])
 .rules(&[
@@ -270,6 +272,31 @@ static LIMITS: Record = Record::new(&[
         .doc("Requests that wait for a connection; beyond that 503."),
     field("retry_budget", number().between(0, 100))
         .doc("Requests that are tried again, in percent of all; 3 may always be."),
+]);
+
+static OUTLIERS: Record = Record::new(&[
+    field("consecutive_failures", integer().between(0, 65535))
+        .required()
+        .default(Int(5))
+        .doc("Answers 502, 503, 504 or none, in a row, until a target is out; 0 is off."),
+    field("latency_factor", number().between(1, 1000))
+        .doc("Out is who takes so many times the median time of all, over two intervals."),
+    field("interval", number().between(1, 3600))
+        .required()
+        .default(Int(10))
+        .doc("Seconds between looks at the times and at who may come back."),
+    field("ejection_time", number().between(1, 86_400))
+        .required()
+        .default(Int(30))
+        .doc("Seconds of the first ejection; the second in a row twice as long, and so on."),
+    field("max_ejection_time", number().between(1, 86_400))
+        .required()
+        .default(Int(300))
+        .doc("Seconds of the longest ejection."),
+    field("max_ejection_percent", number().between(0, 100))
+        .required()
+        .default(Int(10))
+        .doc("Most targets that are out, in percent; one always may be."),
 ]);
 
 static DISCOVERY: Record = Record::new(&[field("consul", record(&CONSUL))

@@ -72,10 +72,29 @@ pub struct Upstream {
     pub healthchecks: Healthchecks,
     /// Ours: how much may be under way at once.
     pub limits: Option<UpstreamLimits>,
+    /// Ours: take targets out that do worse than the others.
+    pub outliers: Option<OutlierDetection>,
     /// Where targets are found instead of in `targets`.
     pub discovery: Option<ConsulDiscovery>,
     /// Its targets, indexes of `targets`.
     pub targets: Vec<usize>,
+}
+
+/// `outlier_detection` of an upstream (ours).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutlierDetection {
+    /// Failures in a row until a target is out; 0 is off.
+    pub consecutive_failures: u32,
+    /// How many times the median time of all a target may take.
+    pub latency_factor: Option<f64>,
+    /// Time between two looks.
+    pub interval: Duration,
+    /// Length of the first ejection.
+    pub ejection_time: Duration,
+    /// Length of the longest.
+    pub max_ejection_time: Duration,
+    /// Most targets that are out, in percent.
+    pub max_ejection_percent: f64,
 }
 
 /// `limits` of an upstream (ours).
