@@ -28,9 +28,12 @@ use crate::control::dns::system::System;
 use crate::control::dns::{Elsewhere, Lookup};
 use crate::control::supervisor::warn_of;
 use crate::control::watch::{self, Signal, Signals};
-use crate::control::{Dns, Loader, Loading, Origin, Probes, Reloads, exposed, outliers};
+use crate::control::{
+    Discovery, Dns, Loader, Loading, Origin, Probes, Reloads, discovery, exposed, outliers,
+};
 use crate::gateway::access::AccessLines;
 use crate::plugins;
+use crate::remote::consul::open::{self, OpenError};
 use crate::remote::redis::RedisClients;
 use crate::remote::ship::{Lines, Shipper, Shippers, Target};
 use crate::server::bind::BindError;
@@ -90,6 +93,16 @@ pub enum StartError {
     /// Logging cannot be set up.
     #[error("cannot log: {0}")]
     Log(String),
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        Self::Settings(vec![SettingError {
+            name: error.setting.to_owned(),
+            message: error.message,
+            hint: None,
+        }])
+    }
 }
 
 /// Threads of the control side: reloads, DNS, logs, admin.
@@ -210,6 +223,10 @@ impl Gateway {
         handles.offer(redis.clone());
         let system = || Arc::new(System::new(&settings.dns_resolver));
         let lookup = options.lookup.unwrap_or_else(|| system());
+        let consul = open::open(&settings.consul, &TlsClients::new()?)?;
+        let on = runtime.handle().clone();
+        let discovery = Discovery::new(consul, &settings.consul, lookup.clone(), on.clone());
+        discovery::register(&discovery, &checks, &metrics);
         let probes = Probes::new(runtime.handle().clone());
         exposed::register(&metrics, cell.clone(), probes.clone());
         runtime.spawn(outliers::watch(cell.clone()));
@@ -222,7 +239,7 @@ impl Gateway {
             tls: UpstreamTls::new()?,
             workers: count,
             cell: cell.clone(),
-            dns: Dns::with(lookup, runtime.handle().clone(), options.elsewhere),
+            dns: Dns::with(lookup, on, options.elsewhere, Some(discovery)),
             probes: probes.clone(),
         }));
         let origin = Origin::File(options.file.display().to_string());

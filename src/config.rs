@@ -8,6 +8,7 @@
 //!      -links-> ids and references -decode (schema, entities)-> Model -supported-> the answer
 //! ```
 
+pub mod consul_name;
 mod decode;
 mod entities;
 mod file_schema;
@@ -105,6 +106,7 @@ fn read_into(
     let rows = rows::gather(&top, known, report);
     decode::decode(&rows, known, model, report);
     supported::check(model, report);
+    consul_name::check(model, report);
 }
 
 #[cfg(test)]

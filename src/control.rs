@@ -2,6 +2,7 @@
 //!
 //! Must not know: workers, listeners, requests.
 
+pub mod discovery;
 pub mod dns;
 pub mod exposed;
 pub mod loader;
@@ -12,6 +13,7 @@ pub mod supervisor;
 mod testkit;
 pub mod watch;
 
+pub use discovery::Discovery;
 pub use dns::Dns;
 pub use loader::{Loader, Loading};
 pub use probes::Probes;

@@ -4,5 +4,6 @@
 //!
 //! Must not know: requests, plugins, the snapshot.
 
+pub mod consul;
 pub mod redis;
 pub mod ship;

@@ -16,7 +16,7 @@ pub mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::config::model::HashInput;
+pub use crate::config::model::{ConsulDiscovery, HashInput};
 use crate::identity::Identity;
 use crate::message::Entity;
 use crate::plugin::Plan;
@@ -158,8 +158,11 @@ pub struct TargetSpec {
     pub port: u16,
     /// Share of the traffic of each of its addresses, 0-65535.
     pub weight: u32,
-    /// As written, `host:port`.
+    /// As written, `host:port`; empty for what an upstream discovers.
     pub target: String,
+    /// The service of Consul that it stands for. Port and weight are then those of the instances:
+    /// `port` is for those without one, `weight` multiplies theirs.
+    pub consul: Option<ConsulDiscovery>,
 }
 
 impl Snapshot {

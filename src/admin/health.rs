@@ -13,8 +13,8 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::{Admin, Parts, Reloads, answer, message};
-use crate::snapshot::Snapshot;
 use crate::snapshot::cell::SnapshotCell;
+use crate::snapshot::{Snapshot, TargetSpec};
 use crate::telemetry::{Check, Health, Verdict, Weight};
 use crate::upstream::{Cluster, ClusterKey, Policy, Resolution};
 use crate::util::clock;
@@ -75,7 +75,8 @@ impl Admin {
         let discovered = &self.0.discovered;
         if !discovered.load(Ordering::Relaxed) {
             let waited = clock::now().saturating_duration_since(self.0.started);
-            if waited < DISCOVERY && snapshot.clusters.iter().any(|of| is_pending(of)) {
+            let mut clusters = snapshot.clusters.iter().zip(&snapshot.targets);
+            if waited < DISCOVERY && clusters.any(|(of, targets)| is_pending(of, targets)) {
                 return Err("the first answers of discovery are not in");
             }
             discovered.store(true, Ordering::Relaxed);
@@ -84,8 +85,13 @@ impl Admin {
     }
 }
 
-fn is_pending(cluster: &Cluster) -> bool {
-    cluster.endpoints().resolution == Resolution::Pending
+/// Whether nobody has said yet where this leads. A Consul that fails may only be starting.
+fn is_pending(cluster: &Cluster, targets: &[TargetSpec]) -> bool {
+    match cluster.endpoints().resolution {
+        Resolution::Pending => true,
+        Resolution::Failed => targets.iter().any(|target| target.consul.is_some()),
+        _ => false,
+    }
 }
 
 /// Registers the checks that follow from the parts.

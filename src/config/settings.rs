@@ -3,6 +3,7 @@
 //! Invariant: every setting is one line of [`SETTINGS`]; its text is read by the same function
 //! wherever it comes from, and nothing here looks at the environment by itself.
 
+mod consul;
 mod table;
 mod values;
 
@@ -17,6 +18,7 @@ use ipnet::IpNet;
 use super::node::{Node, Pos, Value};
 use super::report::{Report, did_you_mean};
 use super::schema::{Fields, Record};
+pub use consul::ConsulSettings;
 pub use table::{SECTION, SETTINGS, Setting};
 pub use values::{
     Accept, AccessLog, AccessLogFormat, Listener, LogFormat, LogLevel, ResponseHeaders,
@@ -46,12 +48,8 @@ pub struct Settings {
     pub workers: Option<usize>,
     /// Who accepts connections.
     pub accept: Accept,
-    /// Address of Consul's HTTP API.
-    pub consul_http_addr: Option<String>,
-    /// ACL token for Consul.
-    pub consul_token: Option<String>,
-    /// Datacenter to ask for.
-    pub consul_datacenter: Option<String>,
+    /// How Consul is reached.
+    pub consul: ConsulSettings,
     /// DNS servers; empty is those of the system.
     pub dns_resolver: Vec<SocketAddr>,
     /// Peers that may speak for clients.
@@ -279,6 +277,7 @@ pub fn merge(flags: &Layer, variables: &Variables, file: &Layer) -> Merged {
             hint: None,
         });
     }
+    merged.settings.consul.prefer_file = consul::prefers_file(&merged.settings.effective);
     merged.notices.extend(not_deferred(&merged.settings));
     merged.notices.extend(not_understood(variables));
     merged

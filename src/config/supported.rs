@@ -3,15 +3,8 @@
 //! Invariant: this is the only place where something is refused because it is not built yet; a
 //! feature that arrives deletes its line here.
 
-use super::model::{Meta, Model, Protocol, Upstream};
+use super::model::{Meta, Model, Protocol};
 use super::report::Report;
-
-/// A refusal for upstreams: the field, what is in the way, and whether an upstream asks for it.
-type UpstreamLimit = (&'static str, &'static str, fn(&Upstream) -> bool);
-
-const UPSTREAM_LIMITS: &[UpstreamLimit] = &[("discovery", "discovery through Consul", |u| {
-    u.discovery.is_some()
-})];
 
 /// Adds an error for everything in the model that is not supported.
 pub(super) fn check(model: &Model, report: &mut Report) {
@@ -20,15 +13,6 @@ pub(super) fn check(model: &Model, report: &mut Report) {
     }
     for route in &model.routes {
         stream(&route.meta, "protocols", &route.protocols, report);
-    }
-    for upstream in &model.upstreams {
-        for (field, what, asked) in UPSTREAM_LIMITS {
-            if asked(upstream) {
-                let at = upstream.meta.at_field(field);
-                let path = upstream.meta.field_path(field);
-                report.error(at, path, format!("not supported yet: {what}"));
-            }
-        }
     }
 }
 

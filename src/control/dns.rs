@@ -1,10 +1,11 @@
-//! Names into addresses: one task per distinct name in use, which feeds every cluster that has it
-//! among its targets.
+//! Targets into addresses: one task per distinct name or service of Consul in use, which feeds every
+//! cluster that has it among its targets.
 //!
 //! Invariants: a name that does not resolve delays no other; the last good addresses are kept
 //! while refreshing fails; addresses of the file are never asked for. A cluster's list changes
 //! only when its addresses do.
 
+pub(super) mod name;
 pub mod system;
 
 use std::collections::HashMap;
@@ -16,13 +17,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
 
-use crate::snapshot::{Snapshot, TargetSpec, fixed_endpoints};
+use self::name::{Hears, Name, Task};
+use super::discovery::{Discovery, Service};
+use crate::remote::consul::ServiceQuery;
+use crate::snapshot::{ConsulDiscovery, Snapshot, TargetSpec, fixed_endpoints};
 use crate::upstream::{Cluster, EndpointSpec, Resolution};
-use crate::util::clock;
 
 /// Whom names are asked of.
 pub trait Lookup: Send + Sync + 'static {
@@ -53,17 +53,6 @@ pub enum LookupError {
     Failed(String),
 }
 
-/// An answer is good for this long at least, whatever its TTL.
-const FLOOR: Duration = Duration::from_secs(1);
-/// And for this long at most: an address that moves early is found.
-const CEILING: Duration = Duration::from_secs(300);
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// First and longest pause after a failure.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// A name that is gone keeps its addresses this long (Kong's `dns_stale_ttl`).
-const STALE: Duration = Duration::from_secs(3600);
-
 /// Targets that are somewhere else than they say, by `host:port` as the file has it.
 pub type Elsewhere = HashMap<String, SocketAddr>;
 
@@ -71,62 +60,60 @@ pub type Elsewhere = HashMap<String, SocketAddr>;
 pub struct Dns {
     lookup: Arc<dyn Lookup>,
     elsewhere: Elsewhere,
+    discovery: Option<Arc<Discovery>>,
     runtime: Handle,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    names: HashMap<String, Task>,
+    names: HashMap<String, Task<Name>>,
+    services: HashMap<ServiceQuery, Task<Service>>,
     /// Those of the live snapshot.
     feeds: Vec<Arc<Feed>>,
-}
-
-struct Task {
-    name: Arc<Name>,
-    task: AbortHandle,
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl Dns {
     /// Nobody to feed yet; tasks run on `runtime`.
     pub fn new(lookup: Arc<dyn Lookup>, runtime: Handle) -> Arc<Self> {
-        Self::with(lookup, runtime, Elsewhere::new())
+        Self::with(lookup, runtime, Elsewhere::new(), None)
     }
 
     /// The same, with targets that are found elsewhere than by their names: how the
-    /// demonstration puts the services of its file into its own process.
-    pub fn with(lookup: Arc<dyn Lookup>, runtime: Handle, elsewhere: Elsewhere) -> Arc<Self> {
+    /// demonstration puts the services of its file into its own process; and with somebody who
+    /// knows services of Consul.
+    pub fn with(
+        lookup: Arc<dyn Lookup>,
+        runtime: Handle,
+        elsewhere: Elsewhere,
+        discovery: Option<Arc<Discovery>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             lookup,
             elsewhere,
+            discovery,
             runtime,
             state: Mutex::default(),
         })
     }
 
     /// Feeds the clusters of this snapshot from now on, and those of an earlier one no more. Names
-    /// that stay keep their addresses.
+    /// and services that stay keep what is known of them.
     pub fn follow(&self, snapshot: &Snapshot) {
         let mut state = lock(&self.state);
         let mut feeds = Vec::new();
-        let mut names = HashMap::new();
+        let mut new = State::default();
         for (cluster, targets) in snapshot.clusters.iter().zip(&snapshot.targets) {
             match fixed_endpoints(targets).filter(|_| self.elsewhere.is_empty()) {
                 Some(fixed) => set(cluster, &fixed),
-                None => feeds.push(self.feed(cluster, targets, &mut state, &mut names)),
+                None => feeds.push(self.feed(cluster, targets, &mut state, &mut new)),
             }
         }
-        // Names that nobody has any more end here.
-        state.names = names;
-        state.feeds = feeds;
+        // Names and services that nobody has any more end here.
+        new.feeds = feeds;
+        *state = new;
         for feed in &state.feeds {
-            feed.update();
+            feed.changed();
         }
     }
 
@@ -135,125 +122,54 @@ impl Dns {
         cluster: &Arc<Cluster>,
         targets: &[TargetSpec],
         old: &mut State,
-        names: &mut HashMap<String, Task>,
+        new: &mut State,
     ) -> Arc<Feed> {
-        let sources = targets.iter().map(|target| {
-            let moved = self.elsewhere.get(&target.target).copied();
-            let source = match moved.or_else(|| target.address()) {
-                Some(address) => Source::Fixed(address),
-                None => Source::Named(self.name(&target.host, old, names)),
-            };
-            (target.clone(), source)
-        });
+        let sources = targets
+            .iter()
+            .map(|target| (target.clone(), self.source(target, old, new)));
         let feed = Arc::new(Feed {
             cluster: Arc::downgrade(cluster),
             targets: sources.collect(),
             applying: Mutex::default(),
         });
+        let us: Weak<Feed> = Arc::downgrade(&feed);
         for (_, source) in &feed.targets {
-            if let Source::Named(name) = source {
-                lock(&name.feeds).push(Arc::downgrade(&feed));
+            match source {
+                Source::Fixed(_) => {}
+                Source::Named(name) => name.listeners.add(us.clone()),
+                Source::Discovered(service, _) => service.listeners.add(us.clone()),
             }
         }
         feed
     }
 
-    fn name(&self, host: &str, old: &mut State, names: &mut HashMap<String, Task>) -> Arc<Name> {
+    fn source(&self, target: &TargetSpec, old: &mut State, new: &mut State) -> Source {
+        let moved = self.elsewhere.get(&target.target).copied();
+        if let Some(address) = moved.or_else(|| target.address()) {
+            return Source::Fixed(address);
+        }
+        match (&target.consul, &self.discovery) {
+            (Some(of), Some(discovery)) => {
+                let query = discovery.query(of);
+                let task = new.services.entry(query.clone());
+                let task = task.or_insert_with(|| discovery.watch(query, &mut old.services));
+                Source::Discovered(task.of.clone(), of.clone())
+            }
+            _ => Source::Named(self.name(&target.host, old, new)),
+        }
+    }
+
+    fn name(&self, host: &str, old: &mut State, new: &mut State) -> Arc<Name> {
         let host = host.to_ascii_lowercase();
-        if let Some(task) = names.get(&host) {
-            return task.name.clone();
-        }
-        let task = old.names.remove(&host).unwrap_or_else(|| self.start(&host));
-        // The feeds of the snapshot before are over.
-        lock(&task.name.feeds).clear();
-        let name = task.name.clone();
-        names.insert(host, task);
-        name
-    }
-
-    fn start(&self, host: &str) -> Task {
-        let name = Arc::new(Name {
-            host: host.to_owned(),
-            known: Mutex::default(),
-            feeds: Mutex::default(),
+        let task = new.names.entry(host).or_insert_with_key(|host| {
+            let task = old.names.remove(host);
+            let start = || Name::start(host, self.lookup.clone(), &self.runtime);
+            let task = task.unwrap_or_else(start);
+            // The feeds of the snapshot before are over.
+            task.of.listeners.clear();
+            task
         });
-        let refresh = name.clone().refresh(self.lookup.clone());
-        Task {
-            name,
-            task: self.runtime.spawn(refresh).abort_handle(),
-        }
-    }
-}
-
-/// One name, whoever uses it.
-struct Name {
-    host: String,
-    known: Mutex<Known>,
-    feeds: Mutex<Vec<Weak<Feed>>>,
-}
-
-/// What is known of a name.
-#[derive(Clone, Default)]
-struct Known {
-    /// The last good answer, in order, and when it came.
-    good: Option<(Vec<IpAddr>, Instant)>,
-    /// What went wrong last; nothing after a good answer.
-    trouble: Option<LookupError>,
-}
-
-impl Name {
-    /// Asks again and again, until the task is ended.
-    async fn refresh(self: Arc<Self>, lookup: Arc<dyn Lookup>) {
-        let mut retry = RETRY.0;
-        loop {
-            let asked = timeout(PATIENCE, lookup.lookup(&self.host)).await;
-            let late = || LookupError::Failed(format!("no answer within {PATIENCE:?}"));
-            let pause = match asked.unwrap_or_else(|_| Err(late())) {
-                Ok(answer) => {
-                    retry = RETRY.0;
-                    self.note(Ok(answer.addresses));
-                    answer.ttl.clamp(FLOOR, CEILING)
-                }
-                Err(error) => {
-                    self.note(Err(error));
-                    let pause = retry;
-                    retry = (retry * 2).min(RETRY.1);
-                    pause
-                }
-            };
-            sleep(pause).await;
-        }
-    }
-
-    fn note(&self, answer: Result<Vec<IpAddr>, LookupError>) {
-        let mut known = lock(&self.known);
-        let before = known.trouble.take();
-        match answer {
-            Ok(mut addresses) => {
-                // Servers turn the order with every answer; that is no change.
-                addresses.sort_unstable();
-                addresses.dedup();
-                if before.is_some() {
-                    info!(name = self.host, "name resolves again");
-                }
-                known.good = Some((addresses, clock::now()));
-            }
-            Err(error) => {
-                if before.as_ref() != Some(&error) {
-                    warn!(name = self.host, "name does not resolve: {error}");
-                }
-                let stale = |(_, at): &mut (Vec<IpAddr>, Instant)| at.elapsed() > STALE;
-                if error == LookupError::NotFound {
-                    known.good.take_if(stale);
-                }
-                known.trouble = Some(error);
-            }
-        }
-        drop(known);
-        let feeds = lock(&self.feeds).clone();
-        for feed in feeds.iter().filter_map(Weak::upgrade) {
-            feed.update();
-        }
+        task.of.clone()
     }
 }
 
@@ -268,17 +184,18 @@ struct Feed {
 enum Source {
     Fixed(SocketAddr),
     Named(Arc<Name>),
+    Discovered(Arc<Service>, ConsulDiscovery),
 }
 
-impl Feed {
-    /// Brings the cluster up to date with what is known of its names.
-    fn update(&self) {
+impl Hears for Feed {
+    /// Brings the cluster up to date with what is known of its names and services.
+    fn changed(&self) {
         let _applying = lock(&self.applying);
         let Some(cluster) = self.cluster.upgrade() else {
             return;
         };
         let mut endpoints: Vec<EndpointSpec> = Vec::new();
-        let (mut pending, mut failed) = (false, false);
+        let (mut pending, mut failed, mut discovered) = (false, false, false);
         for (target, source) in &self.targets {
             match source {
                 Source::Fixed(address) => {
@@ -289,11 +206,18 @@ impl Feed {
                     });
                 }
                 Source::Named(name) => {
-                    let known = lock(&name.known).clone();
+                    let known = name.known();
                     pending |= known.good.is_none() && known.trouble.is_none();
                     failed |= matches!(known.trouble, Some(LookupError::Failed(_)));
-                    let (addresses, _) = known.good.unwrap_or((Vec::new(), clock::now()));
-                    endpoints.extend(addresses.iter().map(|ip| target.endpoint(*ip)));
+                    let good = known.good.into_iter().flat_map(|(addresses, _)| addresses);
+                    endpoints.extend(good.map(|ip| target.endpoint(ip)));
+                }
+                Source::Discovered(service, of) => {
+                    let found = service.found(target, of);
+                    pending |= found.pending;
+                    failed |= found.failed;
+                    discovered |= !found.pending && !found.failed;
+                    endpoints.extend(found.endpoints);
                 }
             }
         }
@@ -301,6 +225,8 @@ impl Feed {
             (false, ..) => set(&cluster, &endpoints),
             (true, true, _) => {}
             (true, false, true) => unresolved(&cluster, Resolution::Failed),
+            // That there is nobody is an answer of Consul's.
+            (true, false, false) if discovered => set(&cluster, &[]),
             (true, false, false) => unresolved(&cluster, Resolution::NotFound),
         }
     }
@@ -327,7 +253,7 @@ fn unresolved(cluster: &Cluster, resolution: Resolution) {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

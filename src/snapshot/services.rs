@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Hashing, Service, TargetSpec, Upstream};
 use super::{entities, health};
-use crate::config::model::{self, Model};
+use crate::config::consul_name;
+use crate::config::model::{self, ConsulDiscovery, Model};
 use crate::tls::client::{Alpn, Verify};
 use crate::tls::{CaCert, Certificate, ClientTls, TlsClients, TlsIdentity, TlsSetupError};
 use crate::upstream::{
@@ -117,7 +118,10 @@ impl Wiring {
             .targets
             .iter()
             .filter_map(|ix| model.targets.get(*ix));
-        let specs = targets.clone().map(target).collect();
+        let specs = match &upstream.discovery {
+            Some(discovery) => vec![discovered(discovery)],
+            None => named(targets.clone()),
+        };
         let key = ClusterKey::Upstream(upstream.name.clone());
         Upstream {
             entity: entities::upstream(model, upstream),
@@ -169,11 +173,13 @@ impl Wiring {
             host: host.clone(),
             port: service.port,
         };
+        let consul = consul_name::parse(&host).and_then(Result::ok);
         let target = TargetSpec {
             target: key.name(),
             host,
             port: service.port,
-            weight: 100,
+            weight: if consul.is_some() { 1 } else { 100 },
+            consul,
         };
         self.cluster(keeps, key, vec![target], Policy::default())
     }
@@ -241,12 +247,42 @@ fn policy(sources: &Sources<'_>, upstream: &model::Upstream) -> Policy {
     }
 }
 
+/// Where an upstream finds its targets.
+fn discovered(discovery: &ConsulDiscovery) -> TargetSpec {
+    TargetSpec {
+        host: String::new(),
+        port: 0,
+        weight: 1,
+        target: String::new(),
+        consul: Some(discovery.clone()),
+    }
+}
+
+/// The targets of the file. Weights of services in Consul multiply those of their instances; where
+/// there are no others, they are made as small as their proportions allow, so that one service
+/// alone keeps its own.
+fn named<'m>(targets: impl Iterator<Item = &'m model::Target>) -> Vec<TargetSpec> {
+    let mut specs: Vec<TargetSpec> = targets.map(target).collect();
+    if specs.iter().all(|spec| spec.consul.is_some()) {
+        let divisor = specs.iter().fold(0, |gcd, spec| gcd_of(gcd, spec.weight));
+        for spec in &mut specs {
+            spec.weight /= divisor.max(1);
+        }
+    }
+    specs
+}
+
+fn gcd_of(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd_of(b, a % b) }
+}
+
 fn target(target: &model::Target) -> TargetSpec {
     TargetSpec {
         host: target.host.clone(),
         port: target.port,
         weight: target.weight,
         target: target.target.clone(),
+        consul: consul_name::parse(&target.host).and_then(Result::ok),
     }
 }
 

@@ -14,6 +14,7 @@ mod bodies;
 mod breaker;
 mod capacity;
 mod check;
+mod consul;
 mod consumers;
 mod dns;
 mod errors;

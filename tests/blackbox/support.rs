@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 pub mod client;
+pub mod consul;
 pub mod dns;
 pub mod frames;
 pub mod gateway;

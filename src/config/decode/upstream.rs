@@ -85,6 +85,7 @@ fn consul(fields: &Fields<'_>) -> ConsulDiscovery {
         passing_only: fields.bool("passing_only"),
         namespace: fields.opt_string("namespace"),
         partition: fields.opt_string("partition"),
+        peer: None,
         token: fields.opt_string("token"),
     }
 }

@@ -1,5 +1,6 @@
 //! Upstreams in the model.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::Meta;
@@ -110,8 +111,8 @@ pub struct UpstreamLimits {
     pub retry_budget: Option<f64>,
 }
 
-/// `discovery.consul` of an upstream (ours).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// `discovery.consul` of an upstream (ours), or what a host of the form `name.service.consul` says.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct ConsulDiscovery {
     /// Service name.
     pub service: String,
@@ -127,8 +128,21 @@ pub struct ConsulDiscovery {
     pub namespace: Option<String>,
     /// Admin partition.
     pub partition: Option<String>,
+    /// Cluster peer; only hosts can name one.
+    pub peer: Option<String>,
     /// ACL token, if not the process's.
     pub token: Option<String>,
+}
+
+/// Leaves the token out.
+impl fmt::Debug for ConsulDiscovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsulDiscovery")
+            .field("service", &self.service)
+            .field("tags", &self.tags)
+            .field("datacenter", &self.datacenter)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a probe or the traffic is judged as.

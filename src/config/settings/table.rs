@@ -1,6 +1,7 @@
 //! Every setting: name, default, meaning, reader.
 
 use super::Settings;
+use super::consul::{consul_address, path, server_name, switch_or};
 use super::values::*;
 use crate::config::schema::{
     Field, Kind, Record, array, boolean, either, field, integer, text, text_or_empty,
@@ -59,6 +60,24 @@ const fn kongs(
         secret: false,
         set,
     }
+}
+
+/// A setting of ours that Consul's own programs read from these variables.
+const fn consuls(
+    name: &'static str,
+    also: &'static [&'static str],
+    doc: &'static str,
+    set: fn(&mut Settings, &str) -> Result<(), String>,
+) -> Setting {
+    Setting {
+        also,
+        ..ours(name, "", doc, set)
+    }
+}
+
+fn put<T>(place: &mut T, read: Result<T, String>) -> Result<(), String> {
+    *place = read?;
+    Ok(())
 }
 
 /// Puts a value that was read into its place.
@@ -158,30 +177,95 @@ pub const SETTINGS: &[Setting] = &[
             ]
         )),
     ),
+    consuls(
+        "consul_http_addr",
+        &["CONSUL_HTTP_ADDR"],
+        "where Consul's HTTP API is: host:port, http://, https://, unix://; none is 127.0.0.1:8500",
+        |s, t| put(&mut s.consul.http_addr, consul_address(t)),
+    ),
     Setting {
-        also: &["CONSUL_HTTP_ADDR"],
-        ..ours(
-            "consul_http_addr",
-            "",
-            "address of Consul's HTTP API",
-            put!(consul_http_addr, |t| Ok(optional(t))),
-        )
-    },
-    Setting {
-        also: &["CONSUL_HTTP_TOKEN"],
         secret: true,
-        ..ours(
+        ..consuls(
             "consul_token",
-            "",
+            &["CONSUL_HTTP_TOKEN"],
             "ACL token for Consul",
-            put!(consul_token, |t| Ok(optional(t))),
+            |s, t| put(&mut s.consul.token, Ok(optional(t))),
         )
     },
-    ours(
+    consuls(
+        "consul_token_file",
+        &["CONSUL_HTTP_TOKEN_FILE"],
+        "file with that token, read again for every call",
+        |s, t| put(&mut s.consul.token_file, Ok(path(t))),
+    ),
+    Setting {
+        secret: true,
+        ..consuls(
+            "consul_http_auth",
+            &["CONSUL_HTTP_AUTH"],
+            "user:password for a proxy in front of Consul",
+            |s, t| put(&mut s.consul.http_auth, Ok(optional(t))),
+        )
+    },
+    consuls(
+        "consul_http_ssl",
+        &["CONSUL_HTTP_SSL"],
+        "an address without a scheme is https",
+        |s, t| put(&mut s.consul.http_ssl, switch_or(t, false)),
+    ),
+    consuls(
+        "consul_tls_verify",
+        &["CONSUL_HTTP_SSL_VERIFY"],
+        "whether Consul's certificate is verified; it is unless this says off",
+        |s, t| put(&mut s.consul.tls_verify, switch_or(t, true)),
+    ),
+    consuls(
+        "consul_ca_cert",
+        &["CONSUL_CACERT"],
+        "PEM file of authorities for Consul's certificate",
+        |s, t| put(&mut s.consul.ca_cert, Ok(path(t))),
+    ),
+    consuls(
+        "consul_ca_path",
+        &["CONSUL_CAPATH"],
+        "folder of such files",
+        |s, t| put(&mut s.consul.ca_path, Ok(path(t))),
+    ),
+    consuls(
+        "consul_client_cert",
+        &["CONSUL_CLIENT_CERT"],
+        "PEM file of the certificate that is shown to Consul",
+        |s, t| put(&mut s.consul.client_cert, Ok(path(t))),
+    ),
+    consuls(
+        "consul_client_key",
+        &["CONSUL_CLIENT_KEY"],
+        "PEM file of its key",
+        |s, t| put(&mut s.consul.client_key, Ok(path(t))),
+    ),
+    consuls(
+        "consul_tls_server_name",
+        &["CONSUL_TLS_SERVER_NAME"],
+        "name that Consul's certificate must have, if not the address's",
+        |s, t| put(&mut s.consul.tls_server_name, server_name(t)),
+    ),
+    consuls(
         "consul_datacenter",
-        "",
-        "Consul datacenter to ask for",
-        put!(consul_datacenter, |t| Ok(optional(t))),
+        &[],
+        "Consul datacenter to ask for, if not the agent's",
+        |s, t| put(&mut s.consul.datacenter, Ok(optional(t))),
+    ),
+    consuls(
+        "consul_namespace",
+        &["CONSUL_NAMESPACE"],
+        "Consul namespace to ask for",
+        |s, t| put(&mut s.consul.namespace, Ok(optional(t))),
+    ),
+    consuls(
+        "consul_partition",
+        &["CONSUL_PARTITION"],
+        "Consul admin partition to ask for",
+        |s, t| put(&mut s.consul.partition, Ok(optional(t))),
     ),
     kongs(
         "dns_resolver",

@@ -91,10 +91,10 @@ fn consul_variables_are_the_last_resort() {
     ]);
     let merged = merge(&flags(&[("consul_token", "mine")]), &env, &Layer::default());
     assert_eq!(
-        merged.settings.consul_http_addr.as_deref(),
+        merged.settings.consul.http_addr.as_deref(),
         Some("consul:8500")
     );
-    assert_eq!(merged.settings.consul_token.as_deref(), Some("mine"));
+    assert_eq!(merged.settings.consul.token.as_deref(), Some("mine"));
 }
 
 #[test]
