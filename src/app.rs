@@ -6,6 +6,7 @@
 mod admin;
 mod listen;
 mod policy;
+pub mod source;
 mod stop;
 
 use std::io;
@@ -21,13 +22,15 @@ use tracing::{info, warn};
 
 use self::admin::Posted;
 use self::listen::Listening;
+use self::source::Source;
 use crate::admin::{Admin, ListenerInfo, Parts};
 use crate::config::Report;
 use crate::config::settings::{self, Accept, AccessLog, Layer, Merged, SettingError, Settings};
 use crate::control::dns::system::System;
 use crate::control::dns::{Elsewhere, Lookup};
+use crate::control::kv::KvError;
 use crate::control::supervisor::warn_of;
-use crate::control::watch::{self, Signal, Signals};
+use crate::control::watch::{Signal, Signals};
 use crate::control::{
     Discovery, Dns, Loader, Loading, Origin, Probes, Reloads, discovery, exposed, outliers,
 };
@@ -75,6 +78,14 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// Consul does not give the file.
+    #[error("{key}: cannot be read: {error}")]
+    Kv {
+        /// The source.
+        key: String,
+        /// Why.
+        error: KvError,
+    },
     /// The file has errors.
     #[error("the configuration has errors")]
     Invalid(Report),
@@ -116,10 +127,7 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
     let around = &options.around;
     let early = settings::merge(&around.flags, &around.variables, &Layer::default());
     refuse_wrong(&early)?;
-    let text = std::fs::read_to_string(&options.file).map_err(|error| StartError::Missing {
-        file: options.file.clone(),
-        error,
-    })?;
+    let text = source::read(&options.file, &early.settings)?;
     let file = options.file.display().to_string();
     let (checked, report) = snapshot::check(&text, &file, around, plugins::TABLE);
     let checked = checked.ok_or_else(|| StartError::Invalid(report.clone()))?;
@@ -172,7 +180,7 @@ struct Ended {
 
 /// A gateway that runs.
 struct Gateway {
-    file: PathBuf,
+    source: Source,
     text: String,
     settings: Settings,
     lines: Vec<String>,
@@ -225,6 +233,7 @@ impl Gateway {
         let lookup = options.lookup.unwrap_or_else(|| system());
         let consul = open::open(&settings.consul, &TlsClients::new()?)?;
         let on = runtime.handle().clone();
+        let source = Source::of(&options.file, &settings.consul, &consul);
         let discovery = Discovery::new(consul, &settings.consul, lookup.clone(), on.clone());
         discovery::register(&discovery, &checks, &metrics);
         let probes = Probes::new(runtime.handle().clone());
@@ -270,7 +279,7 @@ impl Gateway {
         });
         let sides = admin::start(&admin, listening.sides, &drain)?;
         Ok(Self {
-            file: options.file,
+            source,
             text,
             settings,
             lines,
@@ -288,11 +297,8 @@ impl Gateway {
 
     /// Serves until a signal says stop, then drains.
     async fn serve(mut self) -> Result<Ended, StartError> {
-        tokio::spawn(watch::watch(
-            self.file.clone(),
-            std::mem::take(&mut self.text),
-            self.reloads.clone(),
-        ));
+        let text = std::mem::take(&mut self.text);
+        tokio::spawn(self.source.clone().watch(text, self.reloads.clone()));
         tokio::spawn(refresh_default_cert(self.default_cert.clone()));
         info!(version = env!("CARGO_PKG_VERSION"), "sluicegate runs");
         loop {
@@ -319,8 +325,8 @@ impl Gateway {
     }
 
     async fn reload(&self) {
-        info!("SIGHUP: loading {} again", self.file.display());
-        watch::reread(&self.file, &self.reloads).await;
+        info!("SIGHUP: loading {} again", self.source.name());
+        self.source.reread(&self.reloads).await;
         reload_default_cert(self.default_cert.clone()).await;
     }
 }

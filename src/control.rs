@@ -5,6 +5,7 @@
 pub mod discovery;
 pub mod dns;
 pub mod exposed;
+pub mod kv;
 pub mod loader;
 pub mod outliers;
 pub mod probes;

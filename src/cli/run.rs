@@ -54,7 +54,7 @@ pub(super) fn failed(error: &StartError, console: &mut Console<'_>) -> Exit {
             source::print(report, console);
             Exit::Config
         }
-        StartError::Missing { .. } | StartError::Certificate(_) => {
+        StartError::Missing { .. } | StartError::Kv { .. } | StartError::Certificate(_) => {
             say(console.err, &format!("error: {error}\n"));
             Exit::Config
         }

@@ -1,10 +1,13 @@
 //! Reading declarative files for commands, and telling what is wrong with them.
 
 use std::io::Read;
+use std::path::Path;
 
 use super::{Console, say};
+use crate::app::{self, StartError};
 use crate::config::node::Pos;
 use crate::config::{Report, settings};
+use crate::control::kv;
 use crate::plugins;
 use crate::snapshot::{self, Checked, Surroundings};
 
@@ -19,7 +22,7 @@ pub(super) fn choose(flag: Option<&str>, console: &mut Console<'_>) -> String {
 
 /// Reads and checks a file; `-` is standard input. One that cannot be read has that as its error.
 pub(super) fn check(file: &str, around: &Surroundings) -> (Option<Checked>, Report) {
-    match read(file) {
+    match read(file, around) {
         Ok(text) => snapshot::check(&text, file, around, plugins::TABLE),
         Err(error) => {
             let mut report = Report::new(file, "");
@@ -29,13 +32,24 @@ pub(super) fn check(file: &str, around: &Surroundings) -> (Option<Checked>, Repo
     }
 }
 
-fn read(file: &str) -> std::io::Result<String> {
-    if file != "-" {
-        return std::fs::read_to_string(file);
+fn read(file: &str, around: &Surroundings) -> Result<String, String> {
+    if file.starts_with(kv::SCHEME) {
+        let merged = settings::merge(
+            &around.flags,
+            &around.variables,
+            &settings::Layer::default(),
+        );
+        return match app::source::read(Path::new(file), &merged.settings) {
+            Err(StartError::Kv { error, .. }) => Err(error.to_string()),
+            read => read.map_err(|error| error.to_string()),
+        };
     }
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
-    Ok(text)
+    let read = match file {
+        "-" => std::io::stdin().read_to_string(&mut text).map(|_| text),
+        file => std::fs::read_to_string(file),
+    };
+    read.map_err(|error| error.to_string())
 }
 
 /// Prints a report the way standard error takes it.

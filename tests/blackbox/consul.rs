@@ -206,3 +206,55 @@ fn a_reload_keeps_what_is_known() {
         assert_eq!(gateway.get("/").text(), "one");
     }
 }
+
+fn answering(status: u16) -> String {
+    format!(
+        "services: [{{url: 'http://127.0.0.1:1', routes: [{{paths: ['/'], plugins: [
+  {{name: request-termination, config: {{status_code: {status}}}}}]}}]}}]"
+    )
+}
+
+#[test]
+fn the_configuration_may_be_a_key() {
+    use std::io::Write;
+
+    let Some(consul) = consul() else { return };
+    const KEY: &str = "/v1/kv/edge/gateway.yaml";
+    consul.put(KEY, answering(201));
+    let setup = gateway("").source("consul://edge/gateway.yaml");
+    let mut gateway = setup.env("CONSUL_HTTP_ADDR", &consul.address()).start();
+    assert_eq!(gateway.get("/").status, 201);
+    let begin = Instant::now();
+    consul.put(KEY, answering(202));
+    eventually("the change", || gateway.get("/").status == 202);
+    assert!(
+        begin.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begin.elapsed()
+    );
+    // What is wrong, or gone, changes nothing.
+    consul.put(KEY, "services: 5");
+    gateway.err.wait("consul://edge/gateway.yaml:1:11");
+    assert_eq!(gateway.get("/").status, 202);
+    consul.delete(KEY);
+    gateway.err.wait("no such key");
+    assert_eq!(gateway.get("/").status, 202);
+    let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    zipped.write_all(answering(203).as_bytes()).unwrap();
+    consul.put(KEY, zipped.finish().unwrap());
+    eventually("the compressed one", || gateway.get("/").status == 203);
+    assert_eq!(gateway.stop(), Some(0));
+}
+
+#[test]
+fn a_key_that_is_not_there_is_no_configuration() {
+    let Some(consul) = consul() else { return };
+    let setup = gateway("").source("consul://nowhere");
+    let output = setup.flag("--consul-http-addr", consul.address()).output();
+    assert_eq!(output.status.code(), Some(78));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        text.contains("consul://nowhere: cannot be read: Consul's store has no such key"),
+        "{text}"
+    );
+}

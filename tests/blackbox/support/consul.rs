@@ -95,7 +95,7 @@ fn spawn(binary: &Path, [http, server, serf]: [u16; 3]) -> Child {
 fn is_up(port: u16, child: &mut Child) -> bool {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end && child.try_wait().unwrap().is_none() {
-        if let Ok((200, body)) = call(port, "GET", "/v1/catalog/service/consul", "")
+        if let Ok((200, body)) = call(port, "GET", "/v1/catalog/service/consul", b"")
             && body.contains("ServiceID")
         {
             return true;
@@ -105,14 +105,15 @@ fn is_up(port: u16, child: &mut Child) -> bool {
     false
 }
 
-fn call(port: u16, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
+fn call(port: u16, method: &str, path: &str, body: &[u8]) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let length = body.len();
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n"
     )?;
+    stream.write_all(body)?;
     let mut answer = BufReader::new(stream);
     let mut line = String::new();
     answer.read_line(&mut line)?;
@@ -131,9 +132,16 @@ impl Consul {
 
     /// Changes something.
     #[track_caller]
-    pub fn put(&self, path: &str, body: &str) {
-        let (status, text) = call(self.ports[0], "PUT", path, body).unwrap();
+    pub fn put(&self, path: &str, body: impl AsRef<[u8]>) {
+        let (status, text) = call(self.ports[0], "PUT", path, body.as_ref()).unwrap();
         assert_eq!(status, 200, "PUT {path}: {text}");
+    }
+
+    /// Deletes a key.
+    #[track_caller]
+    pub fn delete(&self, path: &str) {
+        let (status, text) = call(self.ports[0], "DELETE", path, b"").unwrap();
+        assert_eq!(status, 200, "DELETE {path}: {text}");
     }
 
     /// Registers an instance on this machine, with further fields as JSON.

@@ -85,6 +85,7 @@ impl Lines {
 /// A gateway to be started.
 pub struct Setup {
     config: String,
+    source: Option<String>,
     command: &'static str,
     proxy: String,
     flags: Vec<(String, String)>,
@@ -97,6 +98,7 @@ pub struct Setup {
 pub fn gateway(config: &str) -> Setup {
     Setup {
         config: config.to_owned(),
+        source: None,
         command: "run",
         proxy: "127.0.0.1:0".to_owned(),
         flags: vec![("--admin-listen".to_owned(), "127.0.0.1:0".to_owned())],
@@ -124,6 +126,12 @@ impl Setup {
     /// Listens so instead of on one plain port.
     pub fn listen(mut self, listeners: &str) -> Self {
         self.proxy = listeners.to_owned();
+        self
+    }
+
+    /// Reads its configuration from there instead of from a file.
+    pub fn source(mut self, source: &str) -> Self {
+        self.source = Some(source.to_owned());
         self
     }
 
@@ -169,7 +177,8 @@ impl Setup {
         };
         command.arg(self.command);
         if self.command == "run" {
-            command.arg("-c").arg(&file);
+            let source = self.source.as_ref().map(PathBuf::from);
+            command.arg("-c").arg(source.as_ref().unwrap_or(&file));
         }
         command.args(["--proxy-listen", &self.proxy]);
         for (name, value) in &self.flags {
