@@ -64,7 +64,8 @@ fn every_example_checks_without_a_warning() {
     let mut found = String::new();
     let entries = fs::read_dir(root("examples")).unwrap().flatten();
     let paths = entries.map(|entry| entry.path());
-    let nested = [root("examples/compose/gateway.yaml")];
+    let nested =
+        ["compose", "consul"].map(|folder| root(&format!("examples/{folder}/gateway.yaml")));
     for path in paths.chain(nested) {
         if path
             .extension()
