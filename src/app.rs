@@ -253,7 +253,7 @@ impl Gateway {
         }));
         let origin = Origin::File(options.file.display().to_string());
         let compiled = loader.compile(checked);
-        loader.publish(compiled, text.as_str().into(), origin);
+        loader.publish(compiled, origin);
         self_signed_notice(&listening, &default_cert, &cell);
         let signals = Signals::new()?;
         let reloads = Reloads::start(loader);

@@ -4,9 +4,11 @@
 //! Invariant: commands write to the streams that they are given and answer with an exit code, so
 //! that tests see what a user sees. The environment is read here, once.
 
+mod ask;
 mod check;
 mod completions;
 mod demo;
+mod diff;
 mod explain;
 mod flags;
 mod healthcheck;
@@ -28,8 +30,10 @@ use crate::config::settings::Variables;
 pub enum Exit {
     /// All is well.
     Fine = 0,
-    /// `check` found errors, `healthcheck` found no healthy gateway.
+    /// `check` found errors, `healthcheck` found no healthy gateway, `diff` found a difference.
     Bad = 1,
+    /// `diff`: the file would be refused.
+    Refused = 2,
     /// The command line is wrong, or the value of a setting (`EX_USAGE` of sysexits.h).
     Usage = 64,
     /// An address could not be bound (`EX_UNAVAILABLE`).
@@ -80,6 +84,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Some(("run", matches)) => run::run(matches, console),
         Some(("check", matches)) => check::run(matches, console),
         Some(("demo", matches)) => demo::run(matches, console),
+        Some(("diff", matches)) => diff::run(matches, console),
         Some(("explain", matches)) => explain::run(matches, console),
         Some(("healthcheck", matches)) => healthcheck::run(matches, console),
         Some(("schema", _)) => schema::run(console),
@@ -119,6 +124,7 @@ fn command() -> Command {
         .subcommand(run::command())
         .subcommand(check::command())
         .subcommand(demo::command())
+        .subcommand(diff::command())
         .subcommand(explain::command())
         .subcommand(healthcheck::command())
         .subcommand(schema::command())

@@ -63,21 +63,32 @@ pub fn read(
 /// anywhere, and only entities by themselves may be looked at, to find further errors.
 #[must_use]
 pub fn read_partly(text: &str, file: &str, env: &vault::Env<'_>, known: &Known) -> (Model, Report) {
-    let mut report = Report::new(file, text);
+    read_tree(yaml::parse(text), Report::new(file, text), env, known)
+}
+
+/// The rest of [`read_partly`], for a text that was parsed already; the report is an empty one on
+/// that text.
+#[must_use]
+pub fn read_tree(
+    tree: Result<Node, yaml::SyntaxError>,
+    mut report: Report,
+    env: &vault::Env<'_>,
+    known: &Known,
+) -> (Model, Report) {
     let mut model = Model::default();
-    read_into(text, env, known, &mut model, &mut report);
+    read_into(tree, env, known, &mut model, &mut report);
     report.sort();
     (model, report)
 }
 
 fn read_into(
-    text: &str,
+    tree: Result<Node, yaml::SyntaxError>,
     env: &vault::Env<'_>,
     known: &Known,
     model: &mut Model,
     report: &mut Report,
 ) {
-    let mut top = match yaml::parse(text) {
+    let mut top = match tree {
         Ok(top) => top,
         Err(error) => {
             let message = format!(

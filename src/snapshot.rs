@@ -7,6 +7,7 @@ pub mod cell;
 pub mod compile;
 mod entities;
 mod health;
+mod inventory;
 mod plans;
 mod services;
 #[cfg(test)]
@@ -19,17 +20,17 @@ use std::time::Duration;
 pub use crate::config::model::{ConsulDiscovery, HashInput};
 use crate::identity::Identity;
 use crate::message::Entity;
-use crate::plugin::Plan;
+use crate::plugin::{Plan, PluginDef};
 use crate::router::{PathHandling, RouteTable};
 use crate::telemetry::RouteMetrics;
 use crate::tls::{CertTable, ClientTls};
 use crate::upstream::{Cluster, Policy, Retry};
 use crate::util::ids::{RouteIx, ServiceIx};
 pub use compile::{Parts, compile};
-pub use entities::entities_of;
+pub use inventory::{Change, Changes, Inventory};
 pub use plans::{Chosen, chosen};
 pub use services::{UpstreamTls, fixed_endpoints};
-pub use verify::{Checked, Surroundings, check};
+pub use verify::{Checked, Surroundings, Took, check};
 
 /// Everything that requests of one generation use.
 pub struct Snapshot {
@@ -61,8 +62,12 @@ pub struct Snapshot {
     pub targets: Vec<Vec<TargetSpec>>,
     /// Certificates by server name.
     pub certs: Arc<CertTable>,
-    /// The configuration with its secrets masked, for `GET /config`.
-    pub masked: String,
+    /// What it was made of, entity by entity, to be compared with what comes next.
+    pub inventory: Inventory,
+    /// The text that it was made of.
+    pub text: Arc<str>,
+    /// The plugins that the text was read with.
+    pub plugin_table: &'static [&'static PluginDef],
 }
 
 /// A route, compiled.
@@ -171,17 +176,9 @@ impl Snapshot {
         self.routes.get(ix.ix())
     }
 
-    /// The entities of the list with that name, such as `routes`.
-    pub fn entities(&self, kind: &str) -> Vec<&Entity> {
-        match kind {
-            "services" => self.services.iter().map(|it| &it.entity).collect(),
-            "routes" => self.routes.iter().map(|it| &it.entity).collect(),
-            "upstreams" => self.upstreams.iter().map(|it| &it.entity).collect(),
-            "targets" => self.upstreams.iter().flat_map(|it| &it.targets).collect(),
-            "consumers" => self.identity.all().iter().map(|it| &it.entity).collect(),
-            "plugins" => self.plugins.iter().collect(),
-            _ => Vec::new(),
-        }
+    /// The configuration with its secrets masked, for `GET /config`. Takes as long as reading it.
+    pub fn masked(&self) -> String {
+        verify::masked(&self.text, self.plugin_table)
     }
 
     /// The service of a route.

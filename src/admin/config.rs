@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::reload::{Answer, Offer};
-use super::{Admin, answer, body, message};
+use super::{Admin, answer, blocking, body, message};
 use crate::config::report::Report;
 use crate::message::query;
 
@@ -28,11 +28,14 @@ pub(super) async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Resp
     let Some(snapshot) = admin.parts().cell.load() else {
         return message(StatusCode::NOT_FOUND, "No configuration is live");
     };
+    let shown = match blocking(move || snapshot.masked()).await {
+        Ok(shown) => shown,
+        Err(failed) => return failed,
+    };
     if field(&headers, header::ACCEPT).contains("application/json") {
-        return answer(StatusCode::OK, &json!({ "config": snapshot.masked }));
+        return answer(StatusCode::OK, &json!({ "config": shown }));
     }
-    let yaml = [(header::CONTENT_TYPE, "application/yaml")];
-    (yaml, snapshot.masked.clone()).into_response()
+    ([(header::CONTENT_TYPE, "application/yaml")], shown).into_response()
 }
 
 /// `POST /config[?check_hash=1][?dry_run=1]`.
@@ -76,14 +79,15 @@ async fn receive(headers: &HeaderMap, body: Body) -> Result<String, Response> {
 impl Admin {
     fn told(&self, outcome: Answer, check_hash: bool) -> Response {
         match outcome {
-            Answer::Loaded { report, restart } => {
-                let report = report.to_json();
-                let extra = json!({
-                    "message": "the configuration is live",
-                    "warnings": report["warnings"],
-                    "restart_needed_for": restart,
-                });
-                answer(StatusCode::CREATED, &self.with_live(extra))
+            Answer::Loaded {
+                report,
+                restart,
+                mut outcome,
+            } => {
+                outcome["message"] = "the configuration is live".into();
+                outcome["warnings"] = report.to_json()["warnings"].take();
+                outcome["restart_needed_for"] = restart.into();
+                answer(StatusCode::CREATED, &self.with_live(outcome))
             }
             Answer::Unchanged if check_hash => StatusCode::NOT_MODIFIED.into_response(),
             Answer::Unchanged => {

@@ -35,6 +35,8 @@ pub enum Answer {
         report: Report,
         /// Settings that it changes and that need a restart.
         restart: Vec<String>,
+        /// What changed, what state was kept, how long it took: an object.
+        outcome: Value,
     },
     /// It is what was live already.
     Unchanged,
@@ -61,6 +63,8 @@ pub struct LastReload {
     pub report: Value,
     /// Settings that it changed and that need a restart.
     pub restart: Vec<String>,
+    /// What changed, what state was kept, how long it took: an object, else `null`.
+    pub outcome: Value,
 }
 
 impl LastReload {

@@ -122,6 +122,7 @@ impl Admin {
                 "result": last.result,
                 "report": last.report,
                 "restart_needed_for": last.restart,
+                "outcome": last.outcome,
             })
         });
         json!({

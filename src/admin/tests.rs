@@ -333,6 +333,7 @@ async fn a_refused_reload_degrades_and_says_why() {
         result: "rejected",
         report: report.to_json(),
         restart: Vec::new(),
+        outcome: Value::Null,
     });
     let health = house.get("/health").await;
     assert_eq!(health.status, 200);
@@ -481,11 +482,13 @@ async fn a_posted_configuration_reaches_the_owner_of_reloads() {
     house.script.answers.lock().unwrap().push(Answer::Loaded {
         report: Report::new("POST /config", ""),
         restart: vec!["workers".into()],
+        outcome: json!({"changes": {"routes": {"added": ["a"]}}}),
     });
     let seen = house.post("/config", FILE).await;
     assert_eq!(seen.status, 201, "{}", seen.text);
     assert_eq!(seen.json()["generation"], 7);
     assert_eq!(seen.json()["restart_needed_for"], json!(["workers"]));
+    assert_eq!(seen.json()["changes"]["routes"]["added"], json!(["a"]));
     let offered = house.script.offered.lock().unwrap().clone();
     assert_eq!(
         offered,

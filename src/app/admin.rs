@@ -1,6 +1,5 @@
 //! The admin and status listeners, joined to what they tell about and to whom reloads belong.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::TcpListener as StdListener;
 use std::pin::Pin;
@@ -14,8 +13,6 @@ use super::listen::Side;
 use crate::admin::serve::{Handshake, serve};
 use crate::admin::{Admin, Answer, LastReload, Offer, Reloads as Owner, Secure, Stream};
 use crate::control::{Loader, Origin, ReloadError, Reloads};
-use crate::message::Entity;
-use crate::snapshot::{self, Snapshot};
 use crate::tls::{self, Io, ServerTls};
 use crate::util::drain::Drain;
 
@@ -79,10 +76,18 @@ impl Owner for Posted {
             source: last.origin.file().to_owned(),
             result: last.result,
             report: last.report.map_or(Value::Null, |report| report.to_json()),
+            outcome: live
+                .as_ref()
+                .map_or(Value::Null, |live| live.outcome.json(SHORT)),
             restart: live.map(|live| names(&live.restart)).unwrap_or_default(),
         })
     }
 }
+
+/// Most names of each sort of change in `/status`, which is asked for often.
+const SHORT: usize = 50;
+/// And in an answer, which is asked for once.
+const LONG: usize = 10_000;
 
 fn names(settings: &[&str]) -> Vec<String> {
     settings.iter().map(|name| (*name).to_owned()).collect()
@@ -92,6 +97,7 @@ fn answer(loaded: Result<crate::control::Applied, ReloadError>) -> Answer {
     match loaded {
         Ok(applied) => Answer::Loaded {
             restart: names(&applied.live.restart),
+            outcome: applied.live.outcome.json(LONG),
             report: applied.report,
         },
         Err(ReloadError::Unchanged(_)) => Answer::Unchanged,
@@ -115,38 +121,10 @@ async fn preview(loader: Arc<Loader>, text: String) -> Answer {
         let settings = &checked.settings().settings;
         Answer::Preview(json!({
             "unchanged": unchanged,
-            "changes": changes(live.as_deref(), &snapshot::entities_of(&checked)),
+            "changes": loader.changes(&checked).json(LONG),
             "restart_needed_for": loader.restart_for(settings),
             "warnings": report.to_json()["warnings"],
         }))
     });
     looked.await.unwrap_or(Answer::Gone)
-}
-
-/// Names of what is added, removed and changed, by kind; kinds without any change are left out.
-fn changes(live: Option<&Snapshot>, new: &[(&'static str, Vec<Entity>)]) -> Value {
-    let mut all = serde_json::Map::new();
-    for (kind, new) in new {
-        let old = live.map(|live| live.entities(kind)).unwrap_or_default();
-        let by_id = |entities: &[&Entity]| -> HashMap<String, Value> {
-            let pair = |entity: &&Entity| (entity.id.clone(), entity.json.clone());
-            entities.iter().map(pair).collect()
-        };
-        let before = by_id(&old);
-        let after = by_id(&new.iter().collect::<Vec<_>>());
-        let gone = |entity: &&&Entity| !after.contains_key(&entity.id);
-        let added = new.iter().filter(|entity| !before.contains_key(&entity.id));
-        let changed = new.iter().filter(|entity| {
-            let was = before.get(&entity.id);
-            was.is_some_and(|was| *was != entity.json)
-        });
-        let added: Vec<&str> = added.map(Entity::label).collect();
-        let changed: Vec<&str> = changed.map(Entity::label).collect();
-        let removed: Vec<&str> = old.iter().filter(gone).map(|old| old.label()).collect();
-        if !(added.is_empty() && changed.is_empty() && removed.is_empty()) {
-            let change = json!({"added": added, "removed": removed, "changed": changed});
-            all.insert((*kind).to_owned(), change);
-        }
-    }
-    Value::Object(all)
 }

@@ -32,7 +32,8 @@ pub(super) fn check(file: &str, around: &Surroundings) -> (Option<Checked>, Repo
     }
 }
 
-fn read(file: &str, around: &Surroundings) -> Result<String, String> {
+/// The text of a source.
+pub(super) fn read(file: &str, around: &Surroundings) -> Result<String, String> {
     if file.starts_with(kv::SCHEME) {
         let merged = settings::merge(
             &around.flags,

@@ -53,7 +53,13 @@ impl<'n> Decoder<'_, 'n> {
         let record = row.kind.record(self.known);
         let fields = schema::inspect_among(row.node, record, &others, &row.path, self.report);
         let Some(fields) = fields else { return };
-        let meta = meta(self.links.id(index), &fields);
+        // What a plugin's own fields say is added by who knows them.
+        let except = if row.kind == Kind::Plugin {
+            "config"
+        } else {
+            ""
+        };
+        let meta = meta(self.links.id(index), &fields, except);
         match row.kind {
             Kind::Service => self.service(row, &fields, meta),
             Kind::Route => self.route(row, &fields, meta),
@@ -267,8 +273,12 @@ impl<'n> Decoder<'_, 'n> {
                 .claim_scope(index, name, [route, service, consumer], self.report);
         }
         let configured = self.plugin_config(row, fields, [route, service, consumer]);
-        let Some((config, shown)) = configured else {
+        let Some((config, shown, digest)) = configured else {
             return;
+        };
+        let meta = Meta {
+            digest: meta.digest.rotate_left(1) ^ digest,
+            ..meta
         };
         self.model.plugins.push(Plugin {
             meta,
@@ -289,7 +299,7 @@ impl<'n> Decoder<'_, 'n> {
         row: &Row<'n>,
         fields: &Fields<'n>,
         [route, service, consumer]: [Option<usize>; 3],
-    ) -> Option<(Parsed, serde_json::Value)> {
+    ) -> Option<(Parsed, serde_json::Value, u64)> {
         let name = fields.opt_str("name").filter(|name| !name.is_empty())?;
         let Some(plugin) = self.known.plugin(name) else {
             self.unknown_plugin(fields, name);
@@ -320,8 +330,8 @@ impl<'n> Decoder<'_, 'n> {
             &path,
             self.report,
         )?;
-        let shown = config.shown();
-        Some(((plugin.parse)(&config, self.report)?, shown))
+        let (shown, digest) = (config.shown(), config.digest(""));
+        Some(((plugin.parse)(&config, self.report)?, shown, digest))
     }
 
     /// A plugin shares a protocol with what it is set on.
@@ -364,9 +374,10 @@ impl<'n> Decoder<'_, 'n> {
     }
 }
 
-fn meta(id: uuid::Uuid, fields: &Fields<'_>) -> Meta {
+fn meta(id: uuid::Uuid, fields: &Fields<'_>, except: &str) -> Meta {
     Meta {
         id,
+        digest: fields.digest(except),
         tags: fields.strings("tags"),
         created_at: fields.opt_number("created_at"),
         at: fields.start(),

@@ -50,6 +50,8 @@ pub struct Model {
 pub struct Meta {
     /// Given, or derived so that it is the same after a reload.
     pub id: Uuid,
+    /// What it says as a number, secrets included and references left out: see `Fields::digest`.
+    pub digest: u64,
     /// `tags`.
     pub tags: Vec<String>,
     /// `created_at` in seconds, if written: routes that tie are ordered by it.

@@ -94,6 +94,12 @@ impl Report {
         &self.file
     }
 
+    /// The text that it is about.
+    #[must_use]
+    pub fn text(&self) -> Arc<str> {
+        self.text.clone()
+    }
+
     /// Adds a problem.
     pub fn push(&mut self, issue: Issue) {
         self.errors += usize::from(issue.severity == Severity::Error);

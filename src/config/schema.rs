@@ -16,6 +16,7 @@
 //! ```
 
 mod check;
+mod digest;
 mod export;
 mod fields;
 mod kinds;

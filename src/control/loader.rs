@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::{info, warn};
 
 use super::dns::Dns;
+use super::outcome::Outcome;
 use super::probes::Probes;
 use crate::config::Report;
 use crate::config::settings::Settings;
 use crate::plugin::PluginDef;
 use crate::snapshot::cell::SnapshotCell;
-use crate::snapshot::{self, Checked, Parts, Snapshot, Surroundings, UpstreamTls};
+use crate::snapshot::{
+    self, Changes, Checked, Inventory, Parts, Snapshot, Surroundings, UpstreamTls,
+};
 use crate::telemetry::Metrics;
 use crate::util::clock;
 use crate::util::handles::Handles;
@@ -76,6 +79,8 @@ pub struct Live {
     pub since_ms: u64,
     /// Settings that it asks for and that only a restart brings.
     pub restart: Vec<&'static str>,
+    /// What making it live did.
+    pub outcome: Arc<Outcome>,
 }
 
 /// How a reload went.
@@ -122,6 +127,9 @@ impl Loader {
     /// Compiles a checked text. Takes its time, and changes nothing that is in use.
     pub fn compile(&self, checked: Checked) -> Compiled {
         let settings = checked.settings().settings.clone();
+        let took = checked.took();
+        let begin = clock::now();
+        self.loading.keeps.begin();
         let snapshot = snapshot::compile(
             checked,
             &Parts {
@@ -134,14 +142,34 @@ impl Loader {
                 generation: 0,
             },
         );
-        Compiled { snapshot, settings }
+        let compile = clock::now() - begin;
+        let live = self.snapshot();
+        let changes = live.map(|live| live.inventory.changes(&snapshot.inventory));
+        Compiled {
+            settings,
+            outcome: Outcome {
+                changes: changes.unwrap_or_default(),
+                kept: self.loading.keeps.kept(),
+                took,
+                compile,
+            },
+            snapshot,
+        }
+    }
+
+    /// What making a checked text live would change; nothing is live before the first.
+    pub fn changes(&self, checked: &Checked) -> Changes {
+        let live = self.snapshot().map(|live| live.inventory.clone());
+        let new = Inventory::of(checked.model());
+        live.unwrap_or_default().changes(&new)
     }
 
     /// Makes a compiled text live.
-    pub fn publish(&self, compiled: Compiled, text: Arc<str>, origin: Origin) -> Live {
+    pub fn publish(&self, compiled: Compiled, origin: Origin) -> Live {
         let Compiled {
             mut snapshot,
             settings,
+            outcome,
         } = compiled;
         let mut state = self.state();
         snapshot.generation = state.live.as_ref().map_or(0, |live| live.generation) + 1;
@@ -153,10 +181,11 @@ impl Loader {
         let live = Live {
             generation: snapshot.generation,
             hash: snapshot.hash.clone(),
-            text,
+            text: snapshot.text.clone(),
             origin,
             since_ms: clock::unix_ms(),
             restart,
+            outcome: Arc::new(outcome),
         };
         self.announce(&snapshot, &live);
         let snapshot = Arc::new(snapshot);
@@ -177,14 +206,21 @@ impl Loader {
         ];
         let metrics = self.loading.metrics.config();
         metrics.loaded(live.generation, &live.hash, &entities);
+        metrics.took(&live.outcome.steps());
+        let millis = live.outcome.total().as_millis() as u64;
         info!(
             generation = live.generation,
             hash = live.hash,
             services = snapshot.services.len(),
             routes = snapshot.routes.len(),
             plugins = snapshot.plugins.len(),
-            "configuration is live: {}",
+            millis,
+            "configuration is live: {}{}",
             live.origin.file(),
+            match live.generation {
+                1 => String::new(),
+                _ => format!(": {}", live.outcome.changes.summary()),
+            },
         );
         if !live.restart.is_empty() {
             let names = live.restart.join(", ");
@@ -246,4 +282,5 @@ impl Loader {
 pub struct Compiled {
     snapshot: Snapshot,
     settings: Settings,
+    outcome: Outcome,
 }

@@ -123,7 +123,7 @@ struct Supervisor {
 }
 
 /// A text was looked at: compiled, or refused.
-type Outcome = (Option<Compiled>, Report);
+type LookedAt = (Option<Compiled>, Report);
 
 impl Supervisor {
     async fn run(mut self) {
@@ -183,13 +183,12 @@ impl Supervisor {
         }
     }
 
-    fn finish(&self, reload: Reload, (compiled, report): Outcome) {
+    fn finish(&self, reload: Reload, (compiled, report): LookedAt) {
         let origin = reload.origin.clone();
         match compiled {
             Some(compiled) => {
                 warn_of(&report);
-                let text = reload.text.clone();
-                let live = self.loader.publish(compiled, text, origin.clone());
+                let live = self.loader.publish(compiled, origin.clone());
                 self.loader.note(origin, "loaded", Some(&report));
                 reload.tell(Ok(Applied { live, report }));
             }
@@ -202,7 +201,7 @@ impl Supervisor {
     }
 }
 
-fn look_at(loader: &Loader, text: &str, file: &str) -> Outcome {
+fn look_at(loader: &Loader, text: &str, file: &str) -> LookedAt {
     let (checked, report) = loader.check(text, file);
     (checked.map(|checked| loader.compile(checked)), report)
 }

@@ -69,6 +69,6 @@ pub(super) fn loader(names: Arc<Names>) -> Arc<Loader> {
 pub(super) fn load(loader: &Loader, text: &str) -> Arc<Snapshot> {
     let (checked, report) = loader.check(text, "f");
     let compiled = loader.compile(checked.unwrap_or_else(|| panic!("{}", report.to_text())));
-    loader.publish(compiled, text.into(), Origin::Post);
+    loader.publish(compiled, Origin::Post);
     loader.snapshot().unwrap()
 }

@@ -6,7 +6,7 @@
 use super::plans::{self, Plans};
 use super::services::{self, UpstreamTls, Wiring};
 use super::verify::Checked;
-use super::{Protocols, Route, Snapshot, entities};
+use super::{Inventory, Protocols, Route, Snapshot, entities};
 use crate::config::model::{self, Model, PathHandling, Protocol};
 use crate::identity::{Consumer, Identity};
 use crate::plugin::{Credentials, Instance, PluginDef, join_groups};
@@ -37,6 +37,7 @@ pub struct Parts<'a> {
 /// Compiles a checked file. May take long: not to be called on a data-plane thread.
 pub fn compile(checked: Checked, parts: &Parts<'_>) -> Snapshot {
     let mut checked = checked;
+    let inventory = Inventory::of(&checked.model);
     let identity = identity(&checked.model);
     let credentials = Credentials::take(&mut checked.model, parts.table);
     let model = &checked.model;
@@ -89,7 +90,9 @@ pub fn compile(checked: Checked, parts: &Parts<'_>) -> Snapshot {
         hash: checked.hash,
         table: checked.table,
         certs: checked.server_names,
-        masked: checked.masked,
+        text: checked.text,
+        plugin_table: checked.plugins,
+        inventory,
     }
 }
 

@@ -5,33 +5,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::verify::Checked;
 use crate::config::model::{
     Algorithm, Certificate, CheckType, Consumer, HashInput, Meta, Model, PathHandling, Plugin,
     Protocol, Route, Service, Target, Thresholds, Upstream,
 };
 use crate::message::Entity;
-
-/// Every entity that a snapshot of this file would show, by the names of their lists.
-pub fn entities_of(checked: &Checked) -> Vec<(&'static str, Vec<Entity>)> {
-    let model = &checked.model;
-    let services = model.services.iter().map(|it| service(model, it));
-    let routes = checked.routes.iter().filter_map(|ix| model.routes.get(*ix));
-    let routes = routes.map(|it| route(model, it));
-    let upstreams = model.upstreams.iter().map(|it| upstream(model, it));
-    let targets = model.targets.iter().map(|it| target(model, it));
-    vec![
-        ("services", services.collect()),
-        ("routes", routes.collect()),
-        ("upstreams", upstreams.collect()),
-        ("targets", targets.collect()),
-        ("consumers", model.consumers.iter().map(consumer).collect()),
-        (
-            "plugins",
-            model.plugins.iter().map(|it| plugin(model, it)).collect(),
-        ),
-    ]
-}
 
 /// A service.
 pub(super) fn service(model: &Model, service: &Service) -> Entity {

@@ -9,7 +9,9 @@ mod locate;
 mod plugins;
 mod routes;
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -17,10 +19,11 @@ use self::certs::Authorities;
 use self::locate::Places;
 use crate::config::model::Model;
 use crate::config::settings::{self, Layer, Merged, Variables};
-use crate::config::{self, Known, Report};
+use crate::config::{self, Report};
 use crate::plugin::PluginDef;
 use crate::router::{Flavor, RouteSpec, RouteTable};
 use crate::tls::{CertTable, Certificate};
+use crate::util::clock;
 use crate::util::ids::RouteIx;
 
 /// What the process says besides the file. Both win over the file's `gateway:` section, and the
@@ -34,12 +37,13 @@ pub struct Surroundings {
 }
 
 /// A file without errors, with what was already made of it. Made by [`check`] alone.
-#[derive(Debug)]
 pub struct Checked {
     pub(super) model: Model,
     pub(super) settings: Merged,
     pub(super) hash: String,
-    pub(super) masked: String,
+    pub(super) text: Arc<str>,
+    pub(super) plugins: &'static [&'static PluginDef],
+    pub(super) took: Took,
     /// The routes of enabled services, as indexes of the model's.
     pub(super) routes: Vec<usize>,
     pub(super) table: RouteTable,
@@ -48,7 +52,29 @@ pub struct Checked {
     pub(super) server_names: Arc<CertTable>,
 }
 
+/// How long the steps towards a [`Checked`] took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// From the text to a tree.
+    pub parse: Duration,
+    /// From the tree to what is checked.
+    pub check: Duration,
+}
+
+impl fmt::Debug for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checked")
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Checked {
+    /// How long it took.
+    pub fn took(&self) -> Took {
+        self.took
+    }
+
     /// The settings in force with this file.
     pub fn settings(&self) -> &Merged {
         &self.settings
@@ -97,7 +123,10 @@ pub fn check(
 ) -> (Option<Checked>, Report) {
     let env = |name: &str| around.variables.get(name).cloned();
     let known = crate::plugin::known(table);
-    let (model, mut report) = config::read_partly(text, file, &env, &known);
+    let begin = clock::now();
+    let tree = config::yaml::parse(text);
+    let parsed = clock::now();
+    let (model, mut report) = config::read_tree(tree, Report::new(file, text), &env, &known);
     let settings = settings::merge(&around.flags, &around.variables, &model.settings);
     let flavor = flavor(&settings);
     let mut places = Places::new(text);
@@ -114,7 +143,12 @@ pub fn check(
             Some(Checked {
                 settings,
                 hash: hash(text),
-                masked: masked(text, &known),
+                text: report.text(),
+                plugins: table,
+                took: Took {
+                    parse: parsed - begin,
+                    check: clock::now() - parsed,
+                },
                 routes: live,
                 table: compiled,
                 certificates: tls.certificates,
@@ -129,9 +163,10 @@ pub fn check(
     (checked, report)
 }
 
-/// The text as YAML without its secrets. It was read before, so it can be read.
-fn masked(text: &str, known: &Known) -> String {
-    let shown = config::masked(text, known).ok();
+/// A text that was checked as YAML without its secrets; it was read before, so it can be read.
+/// Takes as long as reading it.
+pub(super) fn masked(text: &str, table: &'static [&'static PluginDef]) -> String {
+    let shown = config::masked(text, &crate::plugin::known(table)).ok();
     let yaml = shown.map(|node| serde_yaml::to_string(&node.to_json()).unwrap_or_default());
     yaml.unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! What is counted about configurations: the families `sluicegate_config_*`.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::exposition::Exposition;
 use super::shard::Count;
@@ -16,6 +17,9 @@ pub struct ConfigMetrics {
     superseded: Count,
     live: Mutex<Option<Live>>,
     last_failed: Count,
+    /// Milliseconds since 1970; 0 before the first.
+    failed_at: Count,
+    steps: Mutex<Vec<(&'static str, Duration)>>,
 }
 
 #[derive(Debug)]
@@ -39,9 +43,15 @@ impl ConfigMetrics {
         });
     }
 
+    /// How long the steps towards the live configuration took: `("parse", ..)`.
+    pub fn took(&self, steps: &[(&'static str, Duration)]) {
+        *lock(&self.steps) = steps.to_vec();
+    }
+
     /// A configuration was refused; the old one stays.
     pub fn rejected(&self) {
         self.rejected.inc();
+        self.failed_at.set(clock::unix_ms());
         self.last_failed.set(1);
     }
 
@@ -56,8 +66,8 @@ impl ConfigMetrics {
         self.superseded.inc();
     }
 
-    fn live(&self) -> std::sync::MutexGuard<'_, Option<Live>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    fn live(&self) -> MutexGuard<'_, Option<Live>> {
+        lock(&self.live)
     }
 
     /// Adds the families.
@@ -85,7 +95,30 @@ impl ConfigMetrics {
         if let Some(live) = self.live().as_ref() {
             live.expose(out);
         }
+        self.expose_times(out);
     }
+
+    fn expose_times(&self, out: &mut Exposition) {
+        out.gauge(
+            "sluicegate_config_last_failure_timestamp_seconds",
+            "When a configuration was refused last, in seconds since 1970; 0 is never.",
+            &[],
+            self.failed_at.get() as f64 / 1000.0,
+        );
+        let steps = lock(&self.steps);
+        for (step, took) in steps.iter() {
+            out.gauge(
+                "sluicegate_config_load_duration_seconds",
+                "How long each step towards the live configuration took.",
+                &[("step", step)],
+                took.as_secs_f64(),
+            );
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Live {

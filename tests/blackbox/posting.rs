@@ -300,3 +300,53 @@ fn requests_in_flight_end_on_what_they_began_with() {
     // The next one on the same connection is the new one's.
     assert_eq!(open.ask(&Request::get("/")).status, 503);
 }
+
+/// `sluicegate diff` against a gateway that runs: its exit code and what it printed.
+fn diff(gateway: &Gateway, text: &str) -> (i32, String) {
+    let file = gateway.dir().join("other.yaml");
+    std::fs::write(&file, text).unwrap();
+    let mut command = crate::support::command();
+    command.arg("diff").arg("-c").arg(&file);
+    command.args(["--admin", &format!("http://{}", gateway.admin())]);
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(text).unwrap(),
+    )
+}
+
+#[test]
+fn diff_tells_what_a_file_would_change() {
+    const LIVE: &str = "
+services: [{name: a, url: 'http://a', routes: [{name: r, paths: [/a]}]}]
+consumers: [{username: ann, keyauth_credentials: [{key: S3CRET}]}]";
+    let gateway = gateway(LIVE).start();
+    assert_eq!(
+        diff(&gateway, LIVE),
+        (0, "nothing would change\n".to_owned())
+    );
+    let (code, told) = diff(&gateway, &LIVE.replace("paths: [/a]", "paths: [/b]"));
+    assert_eq!((code, told.as_str()), (1, "routes:\n  ~ r\n"));
+    // A changed secret counts, and is not shown.
+    let (code, told) = diff(&gateway, &LIVE.replace("S3CRET", "OTHER"));
+    assert_eq!(code, 1);
+    assert!(told.contains("keyauth_credentials:\n"), "{told}");
+    assert!(
+        !told.contains("S3CRET") && !told.contains("OTHER"),
+        "{told}"
+    );
+    let (code, told) = diff(&gateway, &LIVE.replace("name: r,", "name: r, pathz: [],"));
+    assert_eq!(code, 2, "{told}");
+    assert!(told.contains("other.yaml:2:"), "{told}");
+    assert!(told.contains("pathz"), "{told}");
+    // Nothing of all that was loaded.
+    let metrics = gateway.ask("/metrics").text();
+    assert!(
+        metrics.contains("sluicegate_config_generation 1\n"),
+        "{metrics}"
+    );
+    let mut gone = gateway;
+    gone.stop();
+    assert_eq!(diff(&gone, LIVE).0, 69);
+}

@@ -178,7 +178,7 @@ consumers:
         .map(|plugin| plugin.json.to_string())
         .collect();
     assert!(
-        !all.contains("SECRET") && !snapshot.masked.contains("K1"),
+        !all.contains("SECRET") && !snapshot.masked().contains("K1"),
         "{shown}"
     );
 }
