@@ -18,6 +18,7 @@ use sluicegate::message::{
 use sluicegate::plugin::{
     BodyCx, Build, Credentials, Facts, Flow, Place, Plugin, RequestCx, Scope,
 };
+use sluicegate::remote::jwks;
 use sluicegate::util::handles::Handles;
 use sluicegate::util::keep::Keeps;
 use sluicegate::util::{base64, clock};
@@ -26,7 +27,7 @@ use sluicegate::util::{base64, clock};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Target; 11] = [
+pub const ALL: [Target; 12] = [
     ("request_head", request_head),
     ("response_head", response_head),
     ("chunked", chunked),
@@ -38,6 +39,7 @@ pub const ALL: [Target; 11] = [
     ("cookie", cookie),
     ("query", query),
     ("body_edits", body_edits),
+    ("key_set", key_set),
 ];
 
 /// Splits off the byte that says how long the pieces are.
@@ -368,6 +370,19 @@ pub fn hmac_signature(data: &[u8]) {
         "hmac signature=\"{signature}\",username=\"{username}\",  headers=\"{headers}\", algorithm=\"{algorithm}\""
     );
     assert_eq!(authorization::hmac(again.as_bytes()), Some(read));
+}
+
+/// Sets of keys: none that holds a secret, or is for something else, comes out.
+pub fn key_set(data: &[u8]) {
+    let Ok(keys) = jwks::keys(data) else { return };
+    assert!(keys.len() <= data.len());
+    for key in keys {
+        assert!(
+            key.purpose
+                .as_deref()
+                .is_none_or(|purpose| purpose == "sig")
+        );
+    }
 }
 
 /// Cookies: every pair that is read is found under its name, and no text is made up.

@@ -37,6 +37,7 @@ use crate::control::{
 use crate::gateway::access::AccessLines;
 use crate::plugins;
 use crate::remote::consul::open::{self, OpenError};
+use crate::remote::jwks::KeySources;
 use crate::remote::redis::RedisClients;
 use crate::remote::ship::{Lines, Shipper, Shippers, Target};
 use crate::server::bind::BindError;
@@ -229,6 +230,7 @@ impl Gateway {
         let ask_redis = redis.clone();
         checks.register(move |out| out.extend(ask_redis.check()));
         handles.offer(redis.clone());
+        offer_keys(runtime.handle(), &mut handles, &checks, &metrics)?;
         let system = || Arc::new(System::new(&settings.dns_resolver));
         let lookup = options.lookup.unwrap_or_else(|| system());
         let consul = open::open(&settings.consul, &TlsClients::new()?)?;
@@ -329,6 +331,23 @@ impl Gateway {
         self.source.reread(&self.reloads).await;
         reload_default_cert(self.default_cert.clone()).await;
     }
+}
+
+/// Lets plugins have the keys of token issuers.
+fn offer_keys(
+    runtime: &tokio::runtime::Handle,
+    handles: &mut Handles,
+    checks: &Checks,
+    metrics: &Metrics,
+) -> Result<(), StartError> {
+    let keys = KeySources::new(runtime.clone(), &TlsClients::new()?)
+        .map_err(|error| StartError::System(io::Error::other(error)))?;
+    let ask = keys.clone();
+    checks.register(move |out| out.extend(ask.checks()));
+    let ask = keys.clone();
+    metrics.register(Box::new(move |out| ask.expose(out)));
+    handles.offer(keys);
+    Ok(())
 }
 
 fn self_signed_notice(listening: &Listening, cert: &DefaultCert, cell: &SnapshotCell) {

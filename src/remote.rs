@@ -5,5 +5,6 @@
 //! Must not know: requests, plugins, the snapshot.
 
 pub mod consul;
+pub mod jwks;
 pub mod redis;
 pub mod ship;

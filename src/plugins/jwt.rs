@@ -34,12 +34,40 @@
 //! nobody is refused: without a valid token the client is that consumer; a client that another
 //! plugin has let in stays who it is.
 //!
+//! ## Keys from an issuer
+//!
+//! With `jwks_uri`, or with `issuer` alone, whose `/.well-known/openid-configuration` then says where
+//! its keys are, tokens need no row of `jwt_secrets`: those whose key claim names one use that, all
+//! others the issuer's keys. (Not in Kong.)
+//!
+//! The set is fetched when the configuration loads, again when its `Cache-Control: max-age` is over
+//! (10 minutes where there is none; between a minute and a day), and at most once in 10 s when a token
+//! names a key that is not in it. While the source is away the last set stays. A key is used only for
+//! algorithms that fit it and its `alg`, and that `algorithms` allows; HS algorithms never are.
+//!
+//! `exp` is required and checked whatever `claims_to_verify` says, `nbf` where it is there. `iss` must
+//! be `issuer`, and `aud` one of `audiences`, where those are set. The consumer is the one whose username
+//! or custom_id is the text of the claim `consumer_claim`; a token that fits none is let in without a
+//! consumer. `X-Credential-Identifier` is the claim `sub`.
+//!
+//! | When | Answer |
+//! | --- | --- |
+//! | `alg` is not allowed | 401 `{"message":"Invalid algorithm"}` |
+//! | no key of that name, or none that fits | 401 `{"message":"No key found for the token"}` |
+//! | the signature is wrong | 401 `{"message":"Invalid signature"}` |
+//! | another issuer, another audience | 401 `{"iss":"not the expected issuer"}`, `{"aud":"not an expected audience"}` |
+//! | the keys were never fetched | 503 `{"message":"The keys to verify tokens with are not available"}` |
+//!
+//! `/health` has a check `jwks:URL`; metrics are `sluicegate_jwks_up`, `…_keys`, `…_age_seconds` and
+//! `…_fetches_total`.
+//!
 //! What a token says is verified once and remembered (up to 2048 tokens an instance, until the next
 //! reload); its times are compared on every request.
 
 mod cache;
 mod collect;
 mod credentials;
+mod issued;
 mod key;
 mod token;
 
@@ -51,6 +79,7 @@ use serde_json::{Map, Value};
 use self::cache::Cache;
 use self::collect::{Collected, Places};
 use self::credentials::{CREDENTIALS, Secret, Secrets};
+use self::issued::Issued;
 use self::token::{Claim, Token};
 use super::auth::{Gate, challenge};
 use crate::config::known::KnownPlugin;
@@ -59,9 +88,12 @@ use crate::config::schema::{
     text, texts, url,
 };
 use crate::config::{Fields, Parsed, Report};
-use crate::message::{Reply, RequestHead};
-use crate::plugin::{Build, Flow, Phases, Plugin, PluginDef, RequestCx, instance};
+use crate::identity::{Credential, Identity};
+use crate::message::Reply;
+use crate::plugin::{Build, Flow, Phases, Plugin, PluginDef, RequestCx, Verdict, instance};
+use crate::remote::jwks::{KeySource, KeySources};
 use crate::util::clock;
+use crate::util::ids::ConsumerIx;
 
 /// The line of the table.
 pub static PLUGIN: PluginDef = PluginDef {
@@ -83,7 +115,7 @@ const NAME: Kind = text();
 const HEADER: Kind = header_name();
 const COOKIE: Kind = checked("cookie name", texts::cookie_name);
 const CLAIM: Kind = one_of(&["exp", "nbf"]);
-const JWKS: &str = "keys from a JWKS document are not available yet; write the keys as jwt_secrets";
+const PUBLIC: Kind = one_of(issued::NAMES);
 
 static CONFIG: Record = Record::new(&[
     field("uri_param_names", set(&NAME))
@@ -112,13 +144,38 @@ static CONFIG: Record = Record::new(&[
         .required()
         .default(Literal::Bool(true))
         .doc("Ask `OPTIONS` requests too."),
-    field("jwks_uri", url()).unsupported(JWKS),
-    field("issuer", url()).unsupported(JWKS),
-    field("audiences", array(&NAME)).unsupported(JWKS),
-    field("algorithms", array(&NAME)).unsupported(JWKS),
-    field("consumer_claim", text()).unsupported(JWKS),
+    field("jwks_uri", url()).doc("Where the issuer's keys are (not in Kong)."),
+    field("issuer", url()).doc(
+        "What `iss` must be, and whose discovery document says where its keys are (not in Kong).",
+    ),
+    field("audiences", array(&text())).doc("`aud` must be one of them."),
+    field("algorithms", set(&PUBLIC).at_least(1))
+        .default(Literal::Strs(&["RS256", "PS256", "ES256", "EdDSA"]))
+        .doc("Algorithms that tokens of the issuer may be signed with."),
+    field("consumer_claim", text())
+        .default(Literal::Str("sub"))
+        .doc("Claim that is a consumer's username or custom_id."),
 ])
-.rules(&[Rule::Check(expiry)]);
+.rules(&[Rule::Check(expiry), Rule::Check(issuer)]);
+
+/// What has no effect, and what cannot be asked.
+fn issuer(fields: &Fields<'_>, report: &mut Report) {
+    let is_http = |url: &str| url.starts_with("https://") || url.starts_with("http://");
+    for name in ["jwks_uri", "issuer"] {
+        if fields.opt_str(name).is_some_and(|url| !is_http(url)) {
+            fields.error(report, name, "expected an http or https URL");
+        }
+    }
+    if fields.has("jwks_uri") || fields.has("issuer") {
+        return;
+    }
+    for name in ["audiences", "algorithms", "consumer_claim"] {
+        if fields.is_written(name) {
+            let message = "has no effect without jwks_uri or issuer";
+            fields.warning(report, name, message);
+        }
+    }
+}
 
 fn expiry(fields: &Fields<'_>, report: &mut Report) {
     if fields
@@ -155,6 +212,7 @@ struct Config {
     anonymous: Option<String>,
     realm: Option<String>,
     on_preflight: bool,
+    issued: Option<Issued>,
 }
 
 fn parse(fields: &Fields<'_>, _: &mut Report) -> Option<Parsed> {
@@ -173,6 +231,7 @@ fn parse(fields: &Fields<'_>, _: &mut Report) -> Option<Parsed> {
         anonymous: fields.opt_string("anonymous"),
         realm: fields.opt_string("realm"),
         on_preflight: fields.bool("run_on_preflight"),
+        issued: Issued::read(fields),
     }))
 }
 
@@ -180,6 +239,8 @@ struct Jwt {
     config: Config,
     gate: Gate,
     secrets: Arc<Secrets>,
+    /// The issuer's keys, where there is an issuer.
+    keys: Option<Arc<KeySource>>,
     verified: Cache<Verified>,
     /// Challenge for clients without a token.
     plain: String,
@@ -194,6 +255,10 @@ fn build(parsed: &Parsed, build: &Build<'_>) -> Arc<dyn Plugin> {
         Arc::new(Jwt {
             gate: Gate::new(config.anonymous.as_deref(), config.on_preflight, build),
             secrets: build.credentials.table(CREDENTIALS),
+            keys: config.issued.as_ref().and_then(|issued| {
+                let sources = build.handles.get::<KeySources>()?;
+                Some(sources.get(&issued.place))
+            }),
             verified: Cache::new(),
             invalid: format!("{plain}{comma} error=\"invalid_token\""),
             plain,
@@ -202,12 +267,16 @@ fn build(parsed: &Parsed, build: &Build<'_>) -> Arc<dyn Plugin> {
     })
 }
 
-/// What stays true of a token whose signature was right: the secrets change only with the instance.
+/// What stays true of a token whose signature was right.
 #[derive(Clone, Debug)]
 struct Verified {
-    secret: Arc<Secret>,
+    consumer: Option<ConsumerIx>,
+    credential: Arc<Credential>,
     exp: Claim,
     nbf: Claim,
+    /// Verified by the issuer's keys of this generation; 0: by a secret, which changes only with
+    /// the instance.
+    keys: u64,
 }
 
 /// Why a client is refused.
@@ -217,6 +286,10 @@ enum Refusal {
     Message(Cow<'static, str>),
     /// A JSON object: what is wrong with each claim.
     Claims(String),
+    /// The issuer's keys that are known do not have this one.
+    NoKey,
+    /// The issuer's keys are not known at all.
+    NoKeys,
 }
 
 impl From<&'static str> for Refusal {
@@ -230,56 +303,101 @@ impl Plugin for Jwt {
         if self.gate.is_open(cx) {
             return Flow::Next;
         }
-        match self.secret_of(cx.request) {
-            Ok(secret) => {
-                cx.authenticate(Some(secret.consumer), &secret.credential);
-                Flow::Next
+        match (self.verified_of(cx), &self.keys) {
+            // Newer keys may have it.
+            (Err(Refusal::NoKey | Refusal::NoKeys), Some(keys)) => {
+                Flow::Wait(Box::pin(self.with_newer(cx, keys)))
             }
-            Err(refusal) => self.gate.refuse(cx, self.reply(refusal)).into(),
+            (found, _) => self.decide(cx, found).into(),
         }
     }
 }
 
 impl Jwt {
+    async fn with_newer(&self, cx: &mut RequestCx<'_>, keys: &KeySource) -> Verdict {
+        keys.renew().await;
+        let found = self.verified_of(cx);
+        self.decide(cx, found)
+    }
+
+    fn decide(&self, cx: &mut RequestCx<'_>, found: Result<Verified, Refusal>) -> Verdict {
+        match found {
+            Ok(verified) => {
+                cx.authenticate(verified.consumer, &verified.credential);
+                Verdict::Next
+            }
+            // Nobody can say whether the token is good: that is not the client's fault.
+            Err(Refusal::NoKeys) => {
+                let words = "The keys to verify tokens with are not available";
+                Reply::message(503, words).into()
+            }
+            Err(refusal) => self.gate.refuse(cx, self.reply(refusal)),
+        }
+    }
+
     fn reply(&self, refusal: Refusal) -> Reply {
         let (reply, challenge) = match refusal {
             Refusal::NoToken => (Reply::message(401, "Unauthorized"), &self.plain),
             Refusal::Message(words) => (Reply::message(401, words), &self.invalid),
             Refusal::Claims(body) => (Reply::json(401, body), &self.invalid),
+            Refusal::NoKey | Refusal::NoKeys => (
+                Reply::message(401, "No key found for the token"),
+                &self.invalid,
+            ),
         };
         reply.with("WWW-Authenticate", challenge.clone())
     }
 
-    /// The credential that the request's token proves.
-    fn secret_of(&self, request: &RequestHead) -> Result<Arc<Secret>, Refusal> {
-        let token = match self.config.places.collect(request) {
+    /// What the request's token proves.
+    fn verified_of(&self, cx: &RequestCx<'_>) -> Result<Verified, Refusal> {
+        let token = match self.config.places.collect(cx.request) {
             Collected::One(token) => token,
             Collected::Nothing => return Err(Refusal::NoToken),
             Collected::Several => return Err("Multiple tokens provided".into()),
         };
-        let verified = match self.verified.get(&token) {
+        let known = self.verified.get(&token);
+        let verified = match known.filter(|verified| self.is_current(verified)) {
             Some(verified) => verified,
-            None => self.verify(&token)?,
+            None => self.verify(&token, cx.identity)?,
         };
         self.check_times(&verified)?;
-        Ok(verified.secret)
+        Ok(verified)
+    }
+
+    /// Whether the key that a token was verified by is still the issuer's.
+    fn is_current(&self, verified: &Verified) -> bool {
+        let current = || self.keys.as_ref()?.current().map(|set| set.generation);
+        verified.keys == 0 || current() == Some(verified.keys)
     }
 
     /// Everything about a token that does not depend on the time.
-    fn verify(&self, text: &str) -> Result<Verified, Refusal> {
+    fn verify(&self, text: &str, identity: &Identity) -> Result<Verified, Refusal> {
         let token = Token::parse(text)?;
         let name = &self.config.key_claim;
         let words = |words: String| Refusal::Message(words.into());
-        let key = match token.key(name) {
-            None => return Err(words(format!("No mandatory '{name}' in claims"))),
-            Some(Value::String(key)) if key.is_empty() => {
+        let key = token.key(name);
+        let secret = key.and_then(Value::as_str);
+        let secret = secret.and_then(|key| self.secrets.get(key));
+        let verified = match (secret, &self.config.issued, key) {
+            (Some(secret), _, _) => self.by_secret(&token, secret)?,
+            (None, Some(issued), _) => {
+                let set = self.keys.as_ref().and_then(|keys| keys.current());
+                let set = set.ok_or(Refusal::NoKeys)?;
+                issued.verify(&token, &set, identity)?
+            }
+            (None, None, None) => return Err(words(format!("No mandatory '{name}' in claims"))),
+            (None, None, Some(Value::String(key))) if key.is_empty() => {
                 return Err(words(format!("Invalid '{name}' in claims")));
             }
-            Some(key) => key.as_str(),
+            (None, None, Some(_)) => {
+                return Err(words(format!("No credentials found for given '{name}'")));
+            }
         };
-        let secret = key
-            .and_then(|key| self.secrets.get(key))
-            .ok_or_else(|| words(format!("No credentials found for given '{name}'")))?;
+        self.verified.put(text, verified.clone());
+        Ok(verified)
+    }
+
+    fn by_secret(&self, token: &Token<'_>, secret: &Secret) -> Result<Verified, Refusal> {
         if token.algorithm != secret.algorithm {
             return Err("Invalid algorithm".into());
         }
@@ -289,24 +407,25 @@ impl Jwt {
         if !verifier.accepts(token.signed.as_bytes(), &token.signature) {
             return Err("Invalid signature".into());
         }
-        let verified = Verified {
-            secret: secret.clone(),
+        Ok(Verified {
+            consumer: Some(secret.consumer),
+            credential: secret.credential.clone(),
             exp: token.claim("exp"),
             nbf: token.claim("nbf"),
-        };
-        self.verified.put(text, verified.clone());
-        Ok(verified)
+            keys: 0,
+        })
     }
 
     fn check_times(&self, token: &Verified) -> Result<(), Refusal> {
         let now = clock::unix_secs() as f64;
         let mut wrong = Map::new();
-        if self.config.verify_exp {
+        let issued = token.keys != 0;
+        if self.config.verify_exp || issued {
             note(&mut wrong, "exp", token.exp, |exp| {
                 (exp <= now).then_some("token expired")
             });
         }
-        if self.config.verify_nbf {
+        if self.config.verify_nbf && !issued || issued && token.nbf != Claim::Unfit {
             note(&mut wrong, "nbf", token.nbf, |nbf| {
                 (nbf > now).then_some("token not valid yet")
             });

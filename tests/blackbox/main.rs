@@ -23,6 +23,7 @@ mod grpc;
 mod health;
 mod http2;
 mod http2_abuse;
+mod jwks;
 mod logs;
 mod operation;
 mod overload;

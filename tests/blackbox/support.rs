@@ -19,7 +19,7 @@ pub mod upstream;
 pub mod x509;
 
 pub use client::{Conn, Request, Response};
-pub use gateway::{Gateway, command, gateway};
+pub use gateway::{Gateway, Setup, command, gateway};
 pub use upstream::Upstream;
 
 /// How long any single event may take before a test fails.

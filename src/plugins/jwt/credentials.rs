@@ -127,7 +127,7 @@ fn public(
 #[derive(Debug)]
 pub(super) struct Secret {
     /// Its id, and what the key claim says.
-    pub(super) credential: Credential,
+    pub(super) credential: Arc<Credential>,
     pub(super) consumer: ConsumerIx,
     /// The only one that its tokens may be signed with.
     pub(super) algorithm: Algorithm,
@@ -157,10 +157,10 @@ fn index(rows: Vec<CredentialRow>) -> Arc<dyn Any + Send + Sync> {
     let secret = |row: CredentialRow| {
         let parsed = row.parsed.get::<Row>()?.clone();
         let secret = Secret {
-            credential: Credential {
+            credential: Arc::new(Credential {
                 id: row.id,
                 identifier: parsed.key.clone(),
-            },
+            }),
             consumer: row.consumer,
             algorithm: parsed.algorithm,
             plain: parsed.plain,

@@ -142,6 +142,13 @@ impl Verifier {
         Ok(Verifier::Public(key))
     }
 
+    /// A public key in its own form: PKCS#1, an uncompressed point, the bytes of an Ed25519 key.
+    pub(super) fn raw(algorithm: Algorithm, key: &[u8]) -> Option<Verifier> {
+        let (public, least) = algorithm.public()?;
+        let key = ParsedPublicKey::new(public, key).ok()?;
+        (rsa_bits(&key, least) >= least).then_some(Verifier::Public(key))
+    }
+
     /// Whether the key is an RSA key of less than 2048 bits.
     pub(super) fn is_weak(&self) -> bool {
         match self {

@@ -510,24 +510,12 @@ fn wrong_values_are_refused() {
             "f:3:30: error: plugins[0].config.run_on_preflight: required field missing",
         ),
         (
-            "{claims_to_verify: [exp], jwks_uri: 'http://a/jwks'}",
-            "f:3:47: error: plugins[0].config.jwks_uri: not supported: keys from a JWKS document are not available yet; write the keys as jwt_secrets",
-        ),
-        (
-            "{claims_to_verify: [exp], issuer: 'http://a'}",
-            "f:3:45: error: plugins[0].config.issuer: not supported: keys from a JWKS document are not available yet; write the keys as jwt_secrets",
+            "{claims_to_verify: [exp], jwks_uri: 'ftp://a/jwks'}",
+            "f:3:47: error: plugins[0].config.jwks_uri: expected an http or https URL",
         ),
         (
             "{claims_to_verify: [exp], audiences: [a]}",
-            "f:3:48: error: plugins[0].config.audiences: not supported: keys from a JWKS document are not available yet; write the keys as jwt_secrets",
-        ),
-        (
-            "{claims_to_verify: [exp], algorithms: [RS256]}",
-            "f:3:49: error: plugins[0].config.algorithms: not supported: keys from a JWKS document are not available yet; write the keys as jwt_secrets",
-        ),
-        (
-            "{claims_to_verify: [exp], consumer_claim: sub}",
-            "f:3:53: error: plugins[0].config.consumer_claim: not supported: keys from a JWKS document are not available yet; write the keys as jwt_secrets",
+            "f:3:48: warning: plugins[0].config.audiences: has no effect without jwks_uri or issuer",
         ),
         (
             "{}",

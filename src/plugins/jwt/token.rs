@@ -70,6 +70,16 @@ impl<'t> Token<'t> {
         claim.or_else(|| self.header.get(name).filter(given))
     }
 
+    /// The key's name in the token's header.
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.header.get("kid").and_then(Value::as_str)
+    }
+
+    /// A claim as it stands.
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        self.claims.get(name)
+    }
+
     /// A claim that must be a number.
     pub(super) fn claim(&self, name: &str) -> Claim {
         let number = self.claims.get(name).and_then(Value::as_f64);

@@ -1,0 +1,362 @@
+//! Tokens of an issuer that publishes its keys.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
+use serde_json::{Value, json};
+
+use crate::support::upstream::reply;
+use crate::support::{Gateway, Request, Response, Setup, Upstream, eventually, gateway};
+
+/// An issuer's key and what it publishes of it.
+struct Key {
+    kid: &'static str,
+    algorithm: Algorithm,
+    private: EncodingKey,
+    public: Value,
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    crate::support::sign::base64(bytes)
+        .replace('+', "-")
+        .replace('/', "_")
+        .trim_end_matches('=')
+        .to_owned()
+}
+
+impl Key {
+    fn ec(kid: &'static str) -> Self {
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        // An uncompressed point: 4, then both coordinates.
+        let point = pair.public_key_raw();
+        Self {
+            kid,
+            algorithm: Algorithm::ES256,
+            private: EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap(),
+            public: json!({
+                "kty": "EC", "crv": "P-256", "kid": kid, "alg": "ES256", "use": "sig",
+                "x": base64url(&point[1..33]), "y": base64url(&point[33..65]),
+            }),
+        }
+    }
+
+    fn rsa(kid: &'static str) -> Self {
+        let pair = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
+        // PKCS#1: a sequence of the modulus, 257 bytes with its sign, and the exponent, 3 bytes.
+        let der = pair.public_key_raw();
+        let exponent = der.len() - 3;
+        let modulus = exponent - 2 - 256;
+        Self {
+            kid,
+            algorithm: Algorithm::RS256,
+            private: EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap(),
+            public: json!({
+                "kty": "RSA", "kid": kid,
+                "n": base64url(&der[modulus..modulus + 256]), "e": base64url(&der[exponent..]),
+            }),
+        }
+    }
+
+    fn ed(kid: &'static str) -> Self {
+        let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        Self {
+            kid,
+            algorithm: Algorithm::EdDSA,
+            private: EncodingKey::from_ed_pem(pair.serialize_pem().as_bytes()).unwrap(),
+            public: json!({
+                "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": base64url(pair.public_key_raw()),
+            }),
+        }
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let mut header = Header::new(self.algorithm);
+        header.kid = Some(self.kid.to_owned());
+        jsonwebtoken::encode(&header, claims, &self.private).unwrap()
+    }
+}
+
+fn soon() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        + 600
+}
+
+/// A server of documents: status and body by path.
+struct Issuer {
+    server: Upstream,
+    documents: Documents,
+}
+
+type Documents = Arc<Mutex<Vec<(&'static str, u16, String)>>>;
+
+impl Issuer {
+    fn start() -> Self {
+        let documents = Documents::default();
+        let ours = documents.clone();
+        let server = Upstream::answering(move |request| {
+            let documents = ours.lock().unwrap();
+            let target = request.target();
+            let found = documents.iter().find(|(path, ..)| *path == target);
+            match found {
+                Some((_, status, body)) => reply(*status, &[], body.as_bytes()),
+                None => reply(404, &[], b""),
+            }
+        });
+        Self { server, documents }
+    }
+
+    fn serve(&self, path: &'static str, status: u16, body: impl ToString) {
+        let mut documents = self.documents.lock().unwrap();
+        documents.retain(|(known, ..)| *known != path);
+        documents.push((path, status, body.to_string()));
+    }
+
+    fn keys(&self, keys: &[&Key]) {
+        let keys: Vec<&Value> = keys.iter().map(|key| &key.public).collect();
+        self.serve("/keys", 200, json!({ "keys": keys }));
+    }
+
+    fn fetches(&self) -> usize {
+        let requests = self.server.requests();
+        requests
+            .iter()
+            .filter(|request| request.target() == "/keys")
+            .count()
+    }
+}
+
+fn setup(upstream: &Upstream, config: &str) -> Setup {
+    let text = "
+services: [{url: 'http://<up>', routes: [{paths: ['/']}]}]
+plugins: [{name: jwt, config: {claims_to_verify: [exp], <config>}}]
+consumers:
+- {username: ann, custom_id: a-1, jwt_secrets: [{key: local, secret: s3cret}]}";
+    gateway(text).fill("up", upstream).fill("config", config)
+}
+
+fn ask(gateway: &Gateway, token: &str) -> Response {
+    gateway.send(Request::get("/").header("Authorization", &format!("Bearer {token}")))
+}
+
+#[track_caller]
+fn refused(response: &Response, status: u16, body: &str) {
+    assert_eq!((response.status, response.text().as_str()), (status, body));
+}
+
+#[test]
+fn tokens_of_every_kind_of_key_are_let_in() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::echo());
+    let keys = [Key::ec("ec"), Key::rsa("rsa"), Key::ed("ed")];
+    issuer.keys(&keys.iter().collect::<Vec<_>>());
+    let config = format!("jwks_uri: 'http://{}/keys'", issuer.server);
+    let gateway = setup(&upstream, &config).start();
+    for key in &keys {
+        let token = key.sign(&json!({"sub": "ann", "exp": soon()}));
+        for _ in 0..2 {
+            let response = ask(&gateway, &token);
+            assert_eq!(response.status, 200, "{}: {}", key.kid, response.text());
+        }
+        let seen = upstream.last();
+        assert_eq!(seen.header("X-Consumer-Username"), Some("ann"));
+        assert_eq!(seen.header("X-Credential-Identifier"), Some("ann"));
+    }
+    // A stranger to the file is let in without a consumer.
+    let token = keys[0].sign(&json!({"sub": "bob", "exp": soon()}));
+    assert_eq!(ask(&gateway, &token).status, 200);
+    let seen = upstream.last();
+    assert_eq!(seen.header("X-Consumer-Username"), None);
+    assert_eq!(seen.header("X-Credential-Identifier"), Some("bob"));
+    // One fetch serves them all, and is told.
+    assert_eq!(issuer.fetches(), 1);
+    let health = gateway.ask("/health").json();
+    let name = format!("jwks:http://{}/keys", issuer.server);
+    assert_eq!(health["checks"][&name]["status"], "healthy", "{health}");
+    assert!(
+        gateway
+            .ask("/metrics")
+            .text()
+            .contains("sluicegate_jwks_up{")
+    );
+}
+
+#[test]
+fn what_a_token_says_must_hold() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::echo());
+    let (key, stranger) = (Key::ec("k"), Key::ec("k"));
+    issuer.keys(&[&key]);
+    let config = format!(
+        "jwks_uri: 'http://{0}/keys', issuer: 'http://{0}', audiences: [api, web], consumer_claim: cid",
+        issuer.server
+    );
+    let gateway = setup(&upstream, &config).start();
+    let iss = format!("http://{}", issuer.server);
+    let good = json!({"iss": iss, "aud": ["x", "web"], "sub": "s", "cid": "a-1", "exp": soon()});
+    let with = |name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        key.sign(&claims)
+    };
+    assert_eq!(ask(&gateway, &key.sign(&good)).status, 200);
+    assert_eq!(upstream.last().header("X-Consumer-Username"), Some("ann"));
+    let past = json!(soon() - 1200);
+    for (token, body) in [
+        (
+            with("iss", json!("http://other")),
+            r#"{"iss":"not the expected issuer"}"#,
+        ),
+        (
+            with("aud", json!("other")),
+            r#"{"aud":"not an expected audience"}"#,
+        ),
+        (with("exp", past), r#"{"exp":"token expired"}"#),
+        (with("exp", Value::Null), r#"{"exp":"must be a number"}"#),
+        (
+            with("nbf", json!(soon())),
+            r#"{"nbf":"token not valid yet"}"#,
+        ),
+        (stranger.sign(&good), r#"{"message":"Invalid signature"}"#),
+        (
+            Key::ed("k").sign(&good),
+            r#"{"message":"No key found for the token"}"#,
+        ),
+    ] {
+        refused(&ask(&gateway, &token), 401, body);
+    }
+    // A public key is no secret to sign with.
+    let mut header = Header::new(Algorithm::HS256);
+    header.kid = Some("k".to_owned());
+    let public = EncodingKey::from_secret(key.public.to_string().as_bytes());
+    let forged = jsonwebtoken::encode(&header, &good, &public).unwrap();
+    refused(
+        &ask(&gateway, &forged),
+        401,
+        r#"{"message":"Invalid algorithm"}"#,
+    );
+    // Who has a secret in the file uses that.
+    let secret = EncodingKey::from_secret(b"s3cret");
+    let claims = json!({"iss": "local", "exp": soon()});
+    let own = jsonwebtoken::encode(&Header::default(), &claims, &secret).unwrap();
+    assert_eq!(ask(&gateway, &own).status, 200);
+    assert_eq!(
+        upstream.last().header("X-Credential-Identifier"),
+        Some("local")
+    );
+}
+
+#[test]
+fn an_unknown_key_is_looked_for_but_not_too_often() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::echo());
+    let (old, new) = (Key::ec("old"), Key::ec("new"));
+    issuer.keys(&[&old]);
+    let config = format!("jwks_uri: 'http://{}/keys'", issuer.server);
+    let gateway = setup(&upstream, &config).start();
+    let claims = json!({"sub": "ann", "exp": soon()});
+    assert_eq!(ask(&gateway, &old.sign(&claims)).status, 200);
+    issuer.keys(&[&new]);
+    assert_eq!(
+        ask(&gateway, &new.sign(&claims)).status,
+        200,
+        "it is fetched"
+    );
+    assert_eq!(issuer.fetches(), 2);
+    // The old key is the issuer's no more; a token of it was remembered.
+    let gone = r#"{"message":"No key found for the token"}"#;
+    refused(&ask(&gateway, &old.sign(&claims)), 401, gone);
+    for _ in 0..5 {
+        refused(&ask(&gateway, &Key::ec("other").sign(&claims)), 401, gone);
+    }
+    assert_eq!(issuer.fetches(), 2, "not again within ten seconds");
+}
+
+#[test]
+fn a_source_that_is_away_costs_nothing_that_was_known() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::echo());
+    let key = Key::ec("k");
+    issuer.serve("/keys", 500, "");
+    let config = format!("jwks_uri: 'http://{}/keys'", issuer.server);
+    let gateway = setup(&upstream, &config).start();
+    let token = key.sign(&json!({"sub": "ann", "exp": soon()}));
+    let away = r#"{"message":"The keys to verify tokens with are not available"}"#;
+    refused(&ask(&gateway, &token), 503, away);
+    assert_eq!(gateway.ask("/health").json()["status"], "degraded");
+    // Without a token nobody waits for keys.
+    assert_eq!(gateway.get("/").status, 401);
+    issuer.keys(&[&key]);
+    eventually("the keys come", || ask(&gateway, &token).status == 200);
+    for (status, body) in [
+        (500, String::new()),
+        (200, "nonsense".to_owned()),
+        (200, "x".repeat(2 << 20)),
+    ] {
+        issuer.serve("/keys", status, body);
+        let other = Key::ec("unknown").sign(&json!({"exp": soon()}));
+        assert_eq!(ask(&gateway, &other).status, 401);
+        assert_eq!(ask(&gateway, &token).status, 200);
+    }
+    // Over a reload too.
+    issuer.serve("/keys", 500, "");
+    let text = std::fs::read_to_string(gateway.file()).unwrap();
+    gateway.load(&text.replace("a-1", "a-2"));
+    assert_eq!(ask(&gateway, &token).status, 200);
+}
+
+#[test]
+fn an_issuer_says_itself_where_its_keys_are() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::echo());
+    let key = Key::rsa("k");
+    issuer.keys(&[&key]);
+    let own = format!("http://{}", issuer.server);
+    let document = json!({"issuer": own, "jwks_uri": format!("{own}/keys"), "more": []});
+    issuer.serve("/.well-known/openid-configuration", 200, &document);
+    let gateway = setup(&upstream, &format!("issuer: '{own}'")).start();
+    let token = key.sign(&json!({"iss": own, "sub": "ann", "exp": soon()}));
+    assert_eq!(ask(&gateway, &token).status, 200);
+    // Another issuer's document is not believed.
+    let other = json!({"issuer": "http://other", "jwks_uri": format!("{own}/keys")});
+    issuer.serve("/other/.well-known/openid-configuration", 200, other);
+    let gateway = setup(&upstream, &format!("issuer: '{own}/other'")).start();
+    assert_eq!(ask(&gateway, &token).status, 503);
+    gateway.err.wait("names another issuer");
+}
+
+#[test]
+fn slow_keys_hold_up_nobody_without_a_token() {
+    let upstream = Upstream::echo();
+    let silent = Upstream::raw(|mut serving| {
+        serving.request();
+        serving.left();
+    });
+    let config = format!("jwks_uri: 'http://{silent}/keys', anonymous: ann");
+    let gateway = setup(&upstream, &config).start();
+    silent.wait("it is asked", |seen| seen.requests.len() == 1);
+    let begin = std::time::Instant::now();
+    assert_eq!(gateway.get("/").status, 200);
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn wrong_values_are_refused() {
+    for (config, message) in [
+        ("jwks_uri: 'ftp://a/keys'", "expected an http or https URL"),
+        ("jwks_uri: keys", "jwks_uri"),
+        (
+            "jwks_uri: 'http://a', algorithms: [HS256]",
+            "expected one of: RS256",
+        ),
+        ("jwks_uri: 'http://a', algorithms: []", "algorithms"),
+        ("audiences: [a]", "has no effect without jwks_uri or issuer"),
+    ] {
+        let text = format!("plugins: [{{name: jwt, config: {{{config}}}}}]");
+        let mut command = crate::support::command();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let output = command.arg("check").arg(file.path()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains(message), "{config}: {told}");
+    }
+}
