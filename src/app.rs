@@ -6,10 +6,12 @@
 mod admin;
 mod listen;
 mod policy;
+mod registration;
 pub mod source;
 mod stop;
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -22,6 +24,7 @@ use tracing::{info, warn};
 
 use self::admin::Posted;
 use self::listen::Listening;
+use self::registration::Registered;
 use self::source::Source;
 use crate::admin::{Admin, ListenerInfo, Parts};
 use crate::config::Report;
@@ -182,6 +185,7 @@ struct Ended {
 /// A gateway that runs.
 struct Gateway {
     source: Source,
+    registered: Option<Registered>,
     text: String,
     settings: Settings,
     lines: Vec<String>,
@@ -236,6 +240,7 @@ impl Gateway {
         let consul = open::open(&settings.consul, &TlsClients::new()?)?;
         let on = runtime.handle().clone();
         let source = Source::of(&options.file, &settings.consul, &consul);
+        let registered = Registered::start(&consul, &settings.consul, &listening.infos);
         let discovery = Discovery::new(consul, &settings.consul, lookup.clone(), on.clone());
         discovery::register(&discovery, &checks, &metrics);
         let probes = Probes::new(runtime.handle().clone());
@@ -282,6 +287,7 @@ impl Gateway {
         let sides = admin::start(&admin, listening.sides, &drain)?;
         Ok(Self {
             source,
+            registered,
             text,
             settings,
             lines,
@@ -313,7 +319,12 @@ impl Gateway {
                 Signal::Upgrade => {
                     warn!("SIGUSR2: handing over to a new process is not supported yet");
                 }
-                Signal::Stop => break,
+                Signal::Stop => {
+                    if let Some(registered) = self.registered.take() {
+                        registered.leave().await;
+                    }
+                    break;
+                }
             }
         }
         stop::drain(&self.drain, &self.settings, &mut self.signals).await;
@@ -331,6 +342,16 @@ impl Gateway {
         self.source.reread(&self.reloads).await;
         reload_default_cert(self.default_cert.clone()).await;
     }
+}
+
+/// A listener's address as this machine reaches it.
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 /// Lets plugins have the keys of token issuers.

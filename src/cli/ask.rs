@@ -3,7 +3,7 @@
 //! Invariant: bounded in time and size, and no other party is ever asked.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -26,16 +26,6 @@ pub(super) fn settings(matches: &ArgMatches, console: &mut Console<'_>) -> Setti
         (Some(checked), _) => checked.settings().settings.clone(),
         _ => settings::merge(&around.flags, &around.variables, &Layer::default()).settings,
     }
-}
-
-/// A listener's address as this machine reaches it.
-pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    address
 }
 
 /// Asks, and reads the answer: its status and its body. `patience` bounds each wait.

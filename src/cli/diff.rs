@@ -9,6 +9,7 @@ use clap::{Arg, ArgMatches, Command};
 use serde_json::{Map, Value};
 
 use super::{Console, Exit, ask, config_arg, flags, say, source, text};
+use crate::app;
 use crate::config::schema::texts;
 use crate::snapshot::Surroundings;
 
@@ -109,7 +110,7 @@ fn admin(matches: &ArgMatches, console: &mut Console<'_>) -> Result<SocketAddr, 
         let mut listeners = settings.admin_listen.iter();
         let found = listeners.find(|listener| !listener.tls);
         return found
-            .map(|listener| ask::reachable(listener.addr))
+            .map(|listener| app::reachable(listener.addr))
             .ok_or_else(|| "admin_listen is off here: say --admin URL".to_owned());
     };
     let parts = texts::url_parts(url).filter(|parts| matches!(parts.scheme, None | Some("http")));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Command};
 
 use super::{Console, Exit, ask, config_arg, flags, say};
+use crate::app;
 use crate::config::settings::Settings;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,7 +55,7 @@ pub(super) fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
 fn address(settings: &Settings) -> Option<SocketAddr> {
     let mut listeners = settings.admin_listen.iter().chain(&settings.status_listen);
     let plain = listeners.find(|listener| !listener.tls)?;
-    Some(ask::reachable(plain.addr))
+    Some(app::reachable(plain.addr))
 }
 
 #[cfg(test)]

@@ -258,3 +258,34 @@ fn a_key_that_is_not_there_is_no_configuration() {
         "{text}"
     );
 }
+
+#[test]
+fn the_gateway_may_be_a_service_itself() {
+    let Some(mut consul) = consul() else { return };
+    let setup = gateway("_format_version: '3.0'").flag("--consul-http-addr", consul.address());
+    let setup = setup.flag("--consul-register", "edge");
+    let mut gateway = setup.flag("--consul-register-tags", "blue, eu").start();
+    let instances = |consul: &Consul| {
+        let list = consul.get("/v1/health/service/edge?passing");
+        list.as_array().unwrap().clone()
+    };
+    eventually("it is there and passes its check", || {
+        instances(&consul).len() == 1
+    });
+    let found = instances(&consul)[0]["Service"].clone();
+    assert_eq!(found["Port"], gateway.proxy().port());
+    assert_eq!(found["Tags"], serde_json::json!(["blue", "eu"]));
+    // An agent without a memory is told again.
+    consul.kill();
+    consul.start_again();
+    eventually("it is there again", || instances(&consul).len() == 1);
+    assert_eq!(gateway.stop(), Some(0));
+    assert_eq!(
+        consul
+            .get("/v1/health/service/edge")
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
+}

@@ -43,6 +43,14 @@ pub struct ConsulSettings {
     pub namespace: Option<String>,
     /// Admin partition to ask for.
     pub partition: Option<String>,
+    /// Name of the service that the gateway registers itself as.
+    pub register: Option<String>,
+    /// Its address, if not the agent's, and its port, if not the first proxy listener's.
+    pub register_address: Option<(String, Option<u16>)>,
+    /// Its tags.
+    pub register_tags: Vec<String>,
+    /// What the agent checks; `off` is nothing.
+    pub register_check: Option<String>,
 }
 
 /// Leaves secrets out.
@@ -85,6 +93,40 @@ pub(super) fn consul_address(text: &str) -> Result<Option<String>, String> {
         true => Ok(Some(text)),
         false => Err(format!("not an address of Consul's HTTP API{hint}")),
     }
+}
+
+/// A host with or without a port, or none.
+pub(super) fn host_and_port(text: &str) -> Result<Option<(String, Option<u16>)>, String> {
+    let Some(text) = optional(text) else {
+        return Ok(None);
+    };
+    texts::host_and_port(&text)?;
+    let (host, port) = texts::split_port(&text);
+    let port = port.map(str::parse).transpose();
+    let port = port.map_err(|_| "value should be between 0 and 65535".to_owned())?;
+    let host = host.trim_matches(['[', ']']);
+    Ok(Some((host.to_owned(), port)))
+}
+
+/// A URL to be checked, `off`, or none.
+pub(super) fn check_url(text: &str) -> Result<Option<String>, String> {
+    match optional(text) {
+        Some(url)
+            if url != "off" && !url.starts_with("http://") && !url.starts_with("https://") =>
+        {
+            Err("expected an http or https URL, or off".to_owned())
+        }
+        url => Ok(url),
+    }
+}
+
+/// Texts with commas between them.
+pub(super) fn words(text: &str) -> Vec<String> {
+    let words = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
 }
 
 /// A path, or none.

@@ -1,7 +1,9 @@
 //! Every setting: name, default, meaning, reader.
 
 use super::Settings;
-use super::consul::{consul_address, path, server_name, switch_or};
+use super::consul::{
+    check_url, consul_address, host_and_port, path, server_name, switch_or, words,
+};
 use super::values::*;
 use crate::config::schema::{
     Field, Kind, Record, array, boolean, either, field, integer, text, text_or_empty,
@@ -266,6 +268,30 @@ pub const SETTINGS: &[Setting] = &[
         &["CONSUL_PARTITION"],
         "Consul admin partition to ask for",
         |s, t| put(&mut s.consul.partition, Ok(optional(t))),
+    ),
+    consuls(
+        "consul_register",
+        &[],
+        "name of the service that the gateway registers itself as; none: it does not",
+        |s, t| put(&mut s.consul.register, Ok(optional(t))),
+    ),
+    consuls(
+        "consul_register_address",
+        &[],
+        "its HOST[:PORT]; none are the agent's address and the first proxy listener's port",
+        |s, t| put(&mut s.consul.register_address, host_and_port(t)),
+    ),
+    consuls(
+        "consul_register_tags",
+        &[],
+        "its tags, with commas between them",
+        |s, t| put(&mut s.consul.register_tags, Ok(words(t))),
+    ),
+    consuls(
+        "consul_register_check",
+        &[],
+        "URL that the agent checks, or off; none is /ready of the status or admin listener",
+        |s, t| put(&mut s.consul.register_check, check_url(t)),
     ),
     kongs(
         "dns_resolver",

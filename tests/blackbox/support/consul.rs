@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An agent that runs; killed when dropped.
@@ -135,6 +137,14 @@ impl Consul {
     pub fn put(&self, path: &str, body: impl AsRef<[u8]>) {
         let (status, text) = call(self.ports[0], "PUT", path, body.as_ref()).unwrap();
         assert_eq!(status, 200, "PUT {path}: {text}");
+    }
+
+    /// Asks for something.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Value {
+        let (status, text) = call(self.ports[0], "GET", path, b"").unwrap();
+        assert_eq!(status, 200, "GET {path}: {text}");
+        serde_json::from_str(&text).unwrap()
     }
 
     /// Deletes a key.
