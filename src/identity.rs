@@ -6,6 +6,9 @@
 //! Must not know: how a consumer proved itself.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use foldhash::quality::FixedState;
 
 use crate::message::Entity;
 use crate::util::ids::ConsumerIx;
@@ -51,14 +54,18 @@ pub struct Identity {
     by_name: HashMap<String, ConsumerIx>,
     by_custom_id: HashMap<String, ConsumerIx>,
     by_id: HashMap<String, ConsumerIx>,
+    digest: u64,
 }
 
 impl Identity {
     /// Indexes consumers; their position is their [`ConsumerIx`].
     pub fn new(mut consumers: Vec<Consumer>) -> Identity {
         let mut identity = Identity::default();
+        let mut hasher = FixedState::default().build_hasher();
         for (ix, consumer) in consumers.iter_mut().enumerate() {
             let ix = ConsumerIx::from(ix);
+            let names = (&consumer.id, &consumer.username, &consumer.custom_id);
+            names.hash(&mut hasher);
             identity.join(ix, consumer);
             identity.by_id.insert(consumer.id.clone(), ix);
             if let Some(name) = &consumer.username {
@@ -70,6 +77,7 @@ impl Identity {
         }
         Identity {
             consumers,
+            digest: hasher.finish(),
             ..identity
         }
     }
@@ -90,6 +98,12 @@ impl Identity {
             bits[member.ix() / 64] |= 1 << (member.ix() % 64);
         }
         ConsumerSet(bits.into())
+    }
+
+    /// Who is at which index, as a number: another one where any consumer has changed its names or
+    /// place.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// The consumer at that index.

@@ -28,6 +28,7 @@ const WORDS: &[(&str, &str)] = &[
     ("Counters", "rate_limit_counters"),
     ("Synced", "rate_limit_counters_on_redis"),
     ("Guard", "circuit_breakers"),
+    ("Cache", "verified_tokens"),
     ("Resumption", "tls_sessions"),
 ];
 

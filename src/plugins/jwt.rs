@@ -61,8 +61,8 @@
 //! `/health` has a check `jwks:URL`; metrics are `sluicegate_jwks_up`, `…_keys`, `…_age_seconds` and
 //! `…_fetches_total`.
 //!
-//! What a token says is verified once and remembered (up to 2048 tokens an instance, until the next
-//! reload); its times are compared on every request.
+//! What a token says is verified once and remembered (up to 2048 tokens an instance, over reloads that change
+//! neither the instance nor a consumer or a credential); its times are compared on every request.
 
 mod cache;
 mod collect;
@@ -241,7 +241,7 @@ struct Jwt {
     secrets: Arc<Secrets>,
     /// The issuer's keys, where there is an issuer.
     keys: Option<Arc<KeySource>>,
-    verified: Cache<Verified>,
+    verified: Arc<Cache<Verified>>,
     /// Challenge for clients without a token.
     plain: String,
     /// Challenge for tokens that are not good enough.
@@ -252,19 +252,37 @@ fn build(parsed: &Parsed, build: &Build<'_>) -> Arc<dyn Plugin> {
     instance(parsed, |config: &Config| {
         let plain = challenge("Bearer", config.realm.as_deref());
         let comma = if config.realm.is_some() { "," } else { "" };
+        let secrets: Arc<Secrets> = build.credentials.table(CREDENTIALS);
+        // A verified token names its consumer by position.
+        let kept = Kept {
+            instance: build.scope.id.clone(),
+            config: format!("{config:?}"),
+            secrets: secrets.digest,
+            consumers: build.identity.digest(),
+        };
+        let keep = build.keeps.of::<Kept, Cache<Verified>>();
         Arc::new(Jwt {
             gate: Gate::new(config.anonymous.as_deref(), config.on_preflight, build),
-            secrets: build.credentials.table(CREDENTIALS),
+            secrets,
             keys: config.issued.as_ref().and_then(|issued| {
                 let sources = build.handles.get::<KeySources>()?;
                 Some(sources.get(&issued.place))
             }),
-            verified: Cache::new(),
+            verified: keep.adopt(kept, Cache::new),
             invalid: format!("{plain}{comma} error=\"invalid_token\""),
             plain,
             config: config.clone(),
         })
     })
+}
+
+/// What verified tokens are kept under over a reload: everything that they were verified by.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Kept {
+    instance: String,
+    config: String,
+    secrets: u64,
+    consumers: u64,
 }
 
 /// What stays true of a token whose signature was right.

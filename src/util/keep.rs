@@ -88,6 +88,7 @@ impl Kind {
     {
         let keep = Keep::<K, V>::default();
         let name = std::any::type_name::<V>();
+        let name = name.split('<').next().unwrap_or(name);
         Kind {
             name: name.rsplit("::").next().unwrap_or(name),
             tally: keep.tally.clone(),

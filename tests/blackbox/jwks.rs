@@ -324,6 +324,43 @@ fn an_issuer_says_itself_where_its_keys_are() {
     gateway.err.wait("names another issuer");
 }
 
+/// How many stores of verified tokens the last reload kept.
+fn kept(gateway: &Gateway) -> u64 {
+    let status = gateway.ask("/status").json();
+    let state = &status["configuration"]["last_reload"]["outcome"]["state"];
+    state["verified_tokens"]["kept"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{status:#}"))
+}
+
+/// A remembered token belongs to the credential and the consumer that it was verified for.
+#[test]
+fn a_reload_forgets_what_it_changes() {
+    let upstream = Upstream::echo();
+    let config = "key_claim_name: iss";
+    let gateway = setup(&upstream, config).start();
+    let secret = EncodingKey::from_secret(b"s3cret");
+    let claims = json!({"iss": "local", "exp": soon()});
+    let token = jsonwebtoken::encode(&Header::default(), &claims, &secret).unwrap();
+    assert_eq!(ask(&gateway, &token).status, 200);
+    let text = std::fs::read_to_string(gateway.file()).unwrap();
+    // Something else has changed: the consumer is still the right one.
+    let more = "consumers:\n- {username: first}";
+    gateway.load(&text.replace("consumers:", more));
+    assert_eq!(kept(&gateway), 0);
+    assert_eq!(ask(&gateway, &token).status, 200);
+    assert_eq!(upstream.last().header("X-Consumer-Username"), Some("ann"));
+    let elsewhere = text
+        .replace("consumers:", more)
+        .replace("['/']", "['/', '/other']");
+    gateway.load(&elsewhere);
+    assert_eq!(kept(&gateway), 1);
+    assert_eq!(ask(&gateway, &token).status, 200);
+    gateway.load(&text.replace("s3cret", "other"));
+    assert_eq!(kept(&gateway), 0);
+    assert_eq!(ask(&gateway, &token).status, 401);
+}
+
 #[test]
 fn slow_keys_hold_up_nobody_without_a_token() {
     let upstream = Upstream::echo();

@@ -2,8 +2,10 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use foldhash::quality::FixedState;
 use uuid::Uuid;
 
 use super::key::{Algorithm, NAMES, Verifier};
@@ -68,6 +70,8 @@ fn key_for_algorithm(fields: &Fields<'_>, report: &mut Report) {
 
 #[derive(Clone, Debug)]
 struct Row {
+    /// What the row says, as a number.
+    digest: u64,
     key: String,
     algorithm: Algorithm,
     plain: Option<Arc<Verifier>>,
@@ -88,6 +92,7 @@ fn parse(fields: &Fields<'_>, report: &mut Report) -> Option<Parsed> {
         (public.clone(), public)
     };
     Some(Parsed::new(Row {
+        digest: fields.digest(""),
         key,
         algorithm,
         plain,
@@ -145,17 +150,28 @@ impl Secret {
 
 /// Every credential of a file by its key.
 #[derive(Debug, Default)]
-pub(super) struct Secrets(HashMap<String, Arc<Secret>>);
+pub(super) struct Secrets {
+    by_key: HashMap<String, Arc<Secret>>,
+    /// What all of them say, as a number: another one where any has changed, or belongs to another
+    /// consumer.
+    pub(super) digest: u64,
+}
 
 impl Secrets {
     pub(super) fn get(&self, key: &str) -> Option<&Arc<Secret>> {
-        self.0.get(key)
+        self.by_key.get(key)
     }
 }
 
 fn index(rows: Vec<CredentialRow>) -> Arc<dyn Any + Send + Sync> {
-    let secret = |row: CredentialRow| {
-        let parsed = row.parsed.get::<Row>()?.clone();
+    let mut secrets = Secrets::default();
+    for row in rows {
+        let Some(parsed) = row.parsed.get::<Row>().cloned() else {
+            continue;
+        };
+        let own = (&row.id, parsed.digest, &parsed.key, row.consumer.ix());
+        let own = FixedState::default().hash_one(own);
+        secrets.digest = secrets.digest.wrapping_add(own);
         let secret = Secret {
             credential: Arc::new(Credential {
                 id: row.id,
@@ -166,7 +182,7 @@ fn index(rows: Vec<CredentialRow>) -> Arc<dyn Any + Send + Sync> {
             plain: parsed.plain,
             base64: parsed.base64,
         };
-        Some((parsed.key, Arc::new(secret)))
-    };
-    Arc::new(Secrets(rows.into_iter().filter_map(secret).collect()))
+        secrets.by_key.insert(parsed.key, Arc::new(secret));
+    }
+    Arc::new(secrets)
 }
