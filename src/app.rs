@@ -9,6 +9,7 @@ mod policy;
 mod registration;
 pub mod source;
 mod stop;
+mod upgrade;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,7 +21,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
 use self::admin::Posted;
 use self::listen::Listening;
@@ -44,6 +46,7 @@ use crate::remote::jwks::KeySources;
 use crate::remote::redis::RedisClients;
 use crate::remote::ship::{Lines, Shipper, Shippers, Target};
 use crate::server::bind::BindError;
+use crate::server::handover::{self, Handed, Inherited, Spare, Successor};
 use crate::server::limit::{self, ConnLimit};
 use crate::server::worker::{self, MakeAccess};
 use crate::snapshot::cell::SnapshotCell;
@@ -131,7 +134,24 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
     let around = &options.around;
     let early = settings::merge(&around.flags, &around.variables, &Layer::default());
     refuse_wrong(&early)?;
-    let text = source::read(&options.file, &early.settings)?;
+    let handed = match around.variables.contains_key(handover::VARIABLE) {
+        true => Some(handover::receive()?),
+        false => None,
+    };
+    let (text, took_over) = match handed.map(Handed::into_parts) {
+        Some((text, posted, sockets, successor)) => {
+            let took_over = TookOver {
+                posted,
+                sockets,
+                successor: Some(successor),
+            };
+            (text, took_over)
+        }
+        None => (
+            source::read(&options.file, &early.settings)?,
+            TookOver::default(),
+        ),
+    };
     let file = options.file.display().to_string();
     let (checked, report) = snapshot::check(&text, &file, around, plugins::TABLE);
     let checked = checked.ok_or_else(|| StartError::Invalid(report.clone()))?;
@@ -149,8 +169,18 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
         .thread_name("control")
         .enable_all()
         .build()?;
-    let gateway = Gateway::start(options, settings.settings, checked, text, &runtime)?;
+    let mut gateway = Gateway::start(
+        options,
+        settings.settings,
+        checked,
+        text,
+        took_over,
+        &runtime,
+    )?;
     ready(&gateway.lines);
+    if let Some(successor) = &mut gateway.successor {
+        successor.serves();
+    }
     let Ended { workers, shippers } = runtime.block_on(gateway.serve())?;
     stop::join(workers);
     // The workers' last words are on their way by now.
@@ -182,6 +212,18 @@ struct Ended {
     shippers: Arc<Shippers>,
 }
 
+/// What came from an older process.
+#[derive(Default)]
+struct TookOver {
+    /// The configuration was posted there.
+    posted: bool,
+    sockets: Inherited,
+    successor: Option<Successor>,
+}
+
+/// How often a start that takes over looks whether it is ready.
+const READY_POLL: Duration = Duration::from_millis(10);
+
 /// A gateway that runs.
 struct Gateway {
     source: Source,
@@ -197,6 +239,12 @@ struct Gateway {
     workers: Vec<JoinHandle<()>>,
     sides: JoinSet<()>,
     signals: Signals,
+    /// For a process that takes over.
+    spares: Vec<Spare>,
+    /// Another process serves the admin listeners.
+    handed: CancellationToken,
+    /// The conversation with the process that this one took over from.
+    successor: Option<Successor>,
     /// Kept open for as long as somebody may write to it.
     _access: Option<Arc<Shipper>>,
 }
@@ -207,6 +255,7 @@ impl Gateway {
         settings: Settings,
         checked: Checked,
         text: String,
+        mut took_over: TookOver,
         runtime: &Runtime,
     ) -> Result<Self, StartError> {
         let _context = runtime.enter();
@@ -214,7 +263,8 @@ impl Gateway {
         let (cell, drain) = (SnapshotCell::default(), Drain::new());
         let (keeps, metrics) = (Arc::new(Keeps::default()), Metrics::new(count));
         let default_cert = Arc::new(policy::default_cert(&settings)?);
-        let listening = Listening::bind(&settings, count, &cell, &default_cert, &keeps)?;
+        let inherited = &mut took_over.sockets;
+        let listening = Listening::bind(&settings, count, &cell, &default_cert, &keeps, inherited)?;
         let shippers = Shippers::new(
             runtime.handle().clone(),
             metrics.clone(),
@@ -258,13 +308,38 @@ impl Gateway {
             dns: Dns::with(lookup, on, options.elsewhere, Some(discovery)),
             probes: probes.clone(),
         }));
-        let origin = Origin::File(options.file.display().to_string());
+        let origin = match took_over.posted {
+            true => Origin::Post,
+            false => Origin::File(options.file.display().to_string()),
+        };
+        // What was posted stays until the source says something new.
+        let text = match took_over.posted {
+            true => source::read(&options.file, &settings).unwrap_or(text),
+            false => text,
+        };
         let compiled = loader.compile(checked);
         loader.publish(compiled, origin);
         self_signed_notice(&listening, &default_cert, &cell);
         let signals = Signals::new()?;
         let reloads = Reloads::start(loader);
         let lines = listening.infos.iter().map(ListenerInfo::line).collect();
+        let admin = Admin::new(Parts {
+            cell: cell.clone(),
+            metrics: metrics.clone(),
+            checks,
+            drain: drain.clone(),
+            reloads: Arc::new(Posted(reloads.clone())),
+            listeners: listening.infos,
+        });
+        if let Some(successor) = &mut took_over.successor {
+            // The older process serves meanwhile: nobody is to meet one that is not ready.
+            runtime.block_on(async {
+                while !admin.is_ready() {
+                    tokio::time::sleep(READY_POLL).await;
+                }
+            });
+            successor.prepared()?;
+        }
         let workers = worker::start(worker::Setup {
             workers: count,
             ports: listening.ports,
@@ -276,15 +351,8 @@ impl Gateway {
             limit: ConnLimit::new(policy::max_connections(&settings, limit::default_limit)),
             access: make_access(&settings, access.clone()),
         })?;
-        let admin = Admin::new(Parts {
-            cell,
-            metrics,
-            checks,
-            drain: drain.clone(),
-            reloads: Arc::new(Posted(reloads.clone())),
-            listeners: listening.infos,
-        });
-        let sides = admin::start(&admin, listening.sides, &drain)?;
+        let handed = CancellationToken::new();
+        let sides = admin::start(&admin, listening.sides, &drain, &handed)?;
         Ok(Self {
             source,
             registered,
@@ -299,6 +367,9 @@ impl Gateway {
             workers,
             sides,
             signals,
+            spares: listening.spares,
+            handed,
+            successor: took_over.successor,
             _access: access,
         })
     }
@@ -309,25 +380,33 @@ impl Gateway {
         tokio::spawn(self.source.clone().watch(text, self.reloads.clone()));
         tokio::spawn(refresh_default_cert(self.default_cert.clone()));
         info!(version = env!("CARGO_PKG_VERSION"), "sluicegate runs");
-        loop {
+        let handed = loop {
             match self.signals.next().await {
                 Signal::Reload => self.reload().await,
                 Signal::Reopen => {
                     info!("opening log files again");
                     self.shippers.reopen();
                 }
-                Signal::Upgrade => {
-                    warn!("SIGUSR2: handing over to a new process is not supported yet");
-                }
-                Signal::Stop => {
-                    if let Some(registered) = self.registered.take() {
-                        registered.leave().await;
-                    }
-                    break;
-                }
+                Signal::Upgrade => match self.upgrade().await {
+                    Upgrade::Done => break true,
+                    Upgrade::Failed => {}
+                    Upgrade::Stopped => break false,
+                },
+                Signal::Stop => break false,
             }
+        };
+        // With duplicates open, what waits in a queue would wait for ever.
+        self.spares.clear();
+        if handed {
+            self.handed.cancel();
+            stop::leave(&self.drain, &self.settings, &mut self.signals).await;
+        } else {
+            // A process that took over has the registration.
+            if let Some(registered) = self.registered.take() {
+                registered.leave().await;
+            }
+            stop::drain(&self.drain, &self.settings, &mut self.signals).await;
         }
-        stop::drain(&self.drain, &self.settings, &mut self.signals).await;
         self.redis.close(stop::FLUSH).await;
         // They end by themselves, with a moment for the last answer.
         while self.sides.join_next().await.is_some() {}
@@ -335,6 +414,29 @@ impl Gateway {
             workers: self.workers,
             shippers: self.shippers,
         })
+    }
+
+    /// Hands over to a fresh copy; a signal to stop wins over it, others wait.
+    async fn upgrade(&mut self) -> Upgrade {
+        info!("SIGUSR2: handing over to a fresh copy");
+        let patience = self.settings.upgrade_timeout;
+        let signals = &mut self.signals;
+        let stop = async { while signals.next().await != Signal::Stop {} };
+        tokio::select! {
+            done = upgrade::hand_over(&self.spares, self.reloads.loader(), patience) => {
+                match done {
+                    Ok(pid) => {
+                        info!(pid, "handed over to process {pid}: open requests are finished");
+                        Upgrade::Done
+                    }
+                    Err(reason) => {
+                        error!("the fresh copy does not take over, this process goes on: {reason}");
+                        Upgrade::Failed
+                    }
+                }
+            }
+            () = stop => Upgrade::Stopped,
+        }
     }
 
     async fn reload(&self) {
@@ -369,6 +471,14 @@ fn offer_keys(
     metrics.register(Box::new(move |out| ask.expose(out)));
     handles.offer(keys);
     Ok(())
+}
+
+/// How handing over ended.
+enum Upgrade {
+    Done,
+    Failed,
+    /// A signal to stop came first.
+    Stopped,
 }
 
 fn self_signed_notice(listening: &Listening, cert: &DefaultCert, cell: &SnapshotCell) {

@@ -5,6 +5,7 @@
 pub mod balance;
 pub mod bind;
 pub mod conn;
+pub mod handover;
 pub mod limit;
 pub mod listener;
 pub mod proxy_protocol;

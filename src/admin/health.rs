@@ -62,6 +62,11 @@ pub(super) fn verdict_json(verdict: &Verdict) -> Value {
 }
 
 impl Admin {
+    /// Whether clients may be sent here.
+    pub fn is_ready(&self) -> bool {
+        self.readiness().is_ok()
+    }
+
     /// Whether clients should be sent here, else why not.
     pub(super) fn readiness(&self) -> Result<(), &'static str> {
         let Parts { cell, drain, .. } = self.parts();

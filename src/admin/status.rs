@@ -92,7 +92,7 @@ impl Admin {
         match (self.parts().drain.phase(), self.readiness()) {
             (Phase::Serving, Ok(())) => "ready",
             (Phase::Serving, Err(_)) => "starting",
-            (Phase::Closing | Phase::Draining { .. }, _) => "draining",
+            (Phase::Handed | Phase::Closing | Phase::Draining { .. }, _) => "draining",
             (Phase::Ended, _) => "ended",
         }
     }

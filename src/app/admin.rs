@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
 
 use super::listen::Side;
 use crate::admin::serve::{Handshake, serve};
@@ -16,11 +17,12 @@ use crate::control::{Loader, Origin, ReloadError, Reloads};
 use crate::tls::{self, Io, ServerTls};
 use crate::util::drain::Drain;
 
-/// Starts serving on every side, until the process has drained.
+/// Starts serving on every side, until the process has drained or another one serves there.
 pub(super) fn start(
     admin: &Admin,
     sides: Vec<Side>,
     drain: &Drain,
+    handed: &CancellationToken,
 ) -> std::io::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
     for side in sides {
@@ -31,8 +33,12 @@ pub(super) fn start(
         let listener = listener(side.socket)?;
         let mut watch = drain.watch();
         let secure = side.tls.map(secure);
+        let handed = handed.clone();
         tasks.spawn(serve(listener, secure, routes, async move {
-            watch.ended().await;
+            tokio::select! {
+                () = watch.ended() => {}
+                () = handed.cancelled() => {}
+            }
         }));
     }
     Ok(tasks)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::admin::ListenerInfo;
 use crate::config::settings::{Accept, Listener, Settings};
 use crate::server::bind::{self, BindError, Bound, DEFAULT_BACKLOG};
+use crate::server::handover::{Inherited, Spare};
 use crate::server::worker::Port;
 use crate::snapshot::cell::SnapshotCell;
 use crate::tls::server::ClientAuth;
@@ -22,6 +23,9 @@ pub(super) struct Listening {
     pub(super) sides: Vec<Side>,
     /// All of them, as they are told.
     pub(super) infos: Vec<ListenerInfo>,
+    /// Duplicates, for a process that takes over. To be closed before this one drains: a socket is
+    /// open until the last of its duplicates is closed.
+    pub(super) spares: Vec<Spare>,
 }
 
 /// A listener of the control side.
@@ -40,19 +44,22 @@ impl Listening {
         cell: &SnapshotCell,
         default_cert: &Arc<DefaultCert>,
         keeps: &Keeps,
+        inherited: &mut Inherited,
     ) -> Result<Self, StartError> {
         let tls = |http2| server_tls(cell, default_cert, keeps, http2);
         let mut listening = Self {
             ports: Vec::new(),
             sides: Vec::new(),
             infos: Vec::new(),
+            spares: Vec::new(),
         };
         let sockets = match settings.accept {
             Accept::Reuseport => workers,
             Accept::Balance => 1,
         };
         for listener in &settings.proxy_listen {
-            let bound = socket(listener, sockets)?;
+            let bound = socket(listener, sockets, inherited)?;
+            listening.spare(listener, &bound)?;
             listening.tell("proxy", listener, &bound);
             listening.ports.push(Port {
                 address: bound.address,
@@ -70,7 +77,8 @@ impl Listening {
             .iter()
             .map(|listener| (false, listener));
         for (is_admin, listener) in admin.chain(status) {
-            let bound = socket(listener, 1)?;
+            let bound = socket(listener, 1, inherited)?;
+            listening.spare(listener, &bound)?;
             listening.tell(if is_admin { "admin" } else { "status" }, listener, &bound);
             let tls = listener.tls.then(|| tls(false)).transpose()?;
             for socket in bound.sockets {
@@ -93,15 +101,31 @@ impl Listening {
         });
     }
 
+    fn spare(&mut self, listener: &Listener, bound: &Bound) -> Result<(), StartError> {
+        let sockets = bound.sockets.iter().map(TcpListener::try_clone);
+        self.spares.push(Spare {
+            asked: listener.addr,
+            sockets: sockets.collect::<std::io::Result<Vec<_>>>()?,
+        });
+        Ok(())
+    }
+
     /// Whether clients may speak TLS anywhere.
     pub(super) fn has_tls(&self) -> bool {
         self.ports.iter().any(|port| port.tls.is_some())
     }
 }
 
-fn socket(listener: &Listener, workers: usize) -> Result<Bound, BindError> {
+fn socket(
+    listener: &Listener,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<Bound, BindError> {
     let backlog = listener.backlog.unwrap_or(DEFAULT_BACKLOG);
-    bind::bind(listener.addr, backlog, workers)
+    match inherited.take(listener.addr) {
+        Some(sockets) => bind::complete(sockets, listener.addr, backlog, workers),
+        None => bind::bind(listener.addr, backlog, workers),
+    }
 }
 
 fn server_tls(

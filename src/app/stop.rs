@@ -14,6 +14,8 @@ use crate::util::drain::{Drain, Phase};
 
 /// How long log lines and shared counts may take to be written at the end.
 pub(super) const FLUSH: Duration = Duration::from_secs(2);
+/// How long idle connections may stay after another process has taken over.
+const IDLE_GRACE: Duration = Duration::from_secs(5);
 /// How long a thread may take to notice the end.
 const JOIN: Duration = Duration::from_secs(2);
 
@@ -27,6 +29,28 @@ pub(super) async fn drain(drain: &Drain, settings: &Settings, signals: &mut Sign
         () = in_order(drain, settings) => {}
     }
     drain.advance(Phase::Ended);
+}
+
+/// Drains after another process has taken over; another signal to stop ends it at once.
+pub(super) async fn leave(drain: &Drain, settings: &Settings, signals: &mut Signals) {
+    drain.advance(Phase::Handed);
+    let again = async { while signals.next().await != Signal::Stop {} };
+    tokio::select! {
+        () = again => warn!("stopping at once"),
+        () = quietly(drain, settings) => {}
+    }
+    drain.advance(Phase::Ended);
+}
+
+async fn quietly(drain: &Drain, settings: &Settings) {
+    // Busy connections leave with their next answer.
+    let idle = settings.drain_timeout.min(IDLE_GRACE);
+    if drain.emptied(clock::now() + idle).await > 0 {
+        let deadline = clock::now() + settings.drain_timeout;
+        drain.advance(Phase::Draining { deadline });
+        return emptied(drain, deadline).await;
+    }
+    info!("drained");
 }
 
 async fn in_order(drain: &Drain, settings: &Settings) {

@@ -82,6 +82,8 @@ pub struct Settings {
     pub drain_delay: Duration,
     /// How long requests may then take.
     pub drain_timeout: Duration,
+    /// How long a fresh copy may take until it serves.
+    pub upgrade_timeout: Duration,
     /// How long an idle upstream connection is kept.
     pub upstream_idle_timeout: Duration,
     /// Most idle upstream connections a worker.
@@ -358,7 +360,7 @@ fn not_understood(variables: &Variables) -> Vec<String> {
             let ours = SETTINGS
                 .iter()
                 .map(|setting| setting.name)
-                .chain(["config", "format", "admin"]);
+                .chain(["config", "format", "admin", "handover"]);
             let rest = rest.to_lowercase();
             if !ours.clone().any(|name| name == rest) {
                 let hint = did_you_mean(&rest, ours).map(|hint| format!("; {hint}"));

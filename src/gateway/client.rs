@@ -90,7 +90,7 @@ impl Client {
                 let over = match self.served {
                     // Whoever was accepted is answered once.
                     false => worker.drain.has_ended(),
-                    true => !worker.drain.keeps_connections(),
+                    true => worker.drain.closes_idle(),
                 };
                 if over {
                     return Poll::Ready(Waited::Closed);

@@ -64,6 +64,39 @@ fn sockets(address: SocketAddr, backlog: u32, workers: usize) -> io::Result<Boun
     Ok(Bound { address, sockets })
 }
 
+/// Makes sockets that another process listened with enough for so many workers.
+pub fn complete(
+    mut sockets: Vec<TcpListener>,
+    asked: SocketAddr,
+    backlog: u32,
+    workers: usize,
+) -> Result<Bound, BindError> {
+    let mut fill = || {
+        let none = || io::Error::other("no socket was handed over");
+        let address = sockets.first().ok_or_else(none)?.local_addr()?;
+        while sockets.len() < workers {
+            let shared = sharing(address).and_then(|socket| {
+                socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+                Ok(TcpListener::from(socket))
+            });
+            // Where the address cannot be shared, workers share a socket.
+            let socket = shared.or_else(|_| sockets[0].try_clone())?;
+            sockets.push(socket);
+        }
+        for socket in &sockets {
+            socket.set_nonblocking(true)?;
+        }
+        Ok(address)
+    };
+    match fill() {
+        Ok(address) => Ok(Bound { address, sockets }),
+        Err(error) => Err(BindError {
+            address: asked,
+            error,
+        }),
+    }
+}
+
 /// Opens the address of a bound socket to others of this process, and makes these.
 fn join(first: &Socket, address: SocketAddr, workers: usize) -> io::Result<Vec<Socket>> {
     first.set_reuse_port(true)?;

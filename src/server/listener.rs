@@ -72,10 +72,13 @@ impl Listener {
         while drain.accepts() {
             tokio::select! {
                 accepted = self.accept() => each(accepted),
-                _ = watch.draining() => break,
+                () = watch.not_accepting() => break,
             }
         }
-        while let Some(accepted) = self.waiting() {
+        // What waits is the other process's, where there is one.
+        while !drain.is_handed()
+            && let Some(accepted) = self.waiting()
+        {
             each(accepted);
         }
     }

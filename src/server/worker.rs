@@ -97,7 +97,8 @@ pub fn start(setup: Setup) -> io::Result<Vec<JoinHandle<()>>> {
                 .collect(),
         };
         for (worker, source) in sources {
-            if let Some(share) = shares.get_mut(worker) {
+            // Sockets that were handed over may be more than workers.
+            if let Some(share) = shares.get_mut(worker % workers.max(1)) {
                 share.push((source, entrance.clone()));
             }
         }
@@ -257,7 +258,7 @@ async fn until_drained(worker: &Worker) {
                 return;
             }
             Phase::Ended => return,
-            Phase::Serving | Phase::Closing => {}
+            Phase::Serving | Phase::Handed | Phase::Closing => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How the process stops: one signal for all threads, and a count of what is still open.
 //!
-//! Phases go forward only: serving, closing (answers say `Connection: close`, listeners still
+//! Phases go forward only: serving, handed over (another process accepts; answers say `Connection:
+//! close`, idle connections stay for a while), closing (answers say `Connection: close`, listeners still
 //! accept), draining (no more accepting; what is open has until the deadline), ended.
 //!
 //! Invariant: the phase that a request reads is one relaxed load; it may be read a moment late,
@@ -18,6 +19,9 @@ use tokio::time::{Instant, timeout_at};
 pub enum Phase {
     /// All is as usual.
     Serving,
+    /// Another process accepts at the same sockets. Every answer asks its connection to close; idle
+    /// connections stay, so that no request meets one that is just being closed.
+    Handed,
     /// Still accepting, but every answer asks its connection to close.
     Closing,
     /// Not accepting; open connections finish until the deadline and are then dropped.
@@ -33,6 +37,7 @@ impl Phase {
     fn rank(self) -> u8 {
         match self {
             Self::Serving => SERVING,
+            Self::Handed => HANDED,
             Self::Closing => CLOSING,
             Self::Draining { .. } => DRAINING,
             Self::Ended => ENDED,
@@ -41,9 +46,10 @@ impl Phase {
 }
 
 const SERVING: u8 = 0;
-const CLOSING: u8 = 1;
-const DRAINING: u8 = 2;
-const ENDED: u8 = 3;
+const HANDED: u8 = 1;
+const CLOSING: u8 = 2;
+const DRAINING: u8 = 3;
+const ENDED: u8 = 4;
 
 /// The drain signal of the process. Clones are the same signal.
 #[derive(Clone, Debug)]
@@ -93,7 +99,17 @@ impl Drain {
 
     /// Whether listeners still accept.
     pub fn accepts(&self) -> bool {
-        self.0.rank.load(Ordering::Relaxed) < DRAINING
+        matches!(self.0.rank.load(Ordering::Relaxed), SERVING | CLOSING)
+    }
+
+    /// Whether connections without a request are to be closed.
+    pub fn closes_idle(&self) -> bool {
+        self.0.rank.load(Ordering::Relaxed) >= CLOSING
+    }
+
+    /// Whether another process accepts what waits.
+    pub fn is_handed(&self) -> bool {
+        self.0.rank.load(Ordering::Relaxed) == HANDED
     }
 
     /// Whether everything is to be dropped now.
@@ -174,7 +190,14 @@ impl DrainWatch {
         self.reach(CLOSING).await;
     }
 
-    /// Waits until listeners are to stop; when all is to be over, if that is known.
+    /// Waits until listeners are to stop.
+    pub async fn not_accepting(&mut self) {
+        let stop = |phase: &Phase| !matches!(phase, Phase::Serving | Phase::Closing);
+        // Whoever could change it is gone: then all is over.
+        let _ = self.phase.wait_for(stop).await;
+    }
+
+    /// Waits until what is open has a deadline; when that is, if it is known.
     pub async fn draining(&mut self) -> Option<Instant> {
         match self.reach(DRAINING).await {
             Phase::Draining { deadline } => Some(deadline),

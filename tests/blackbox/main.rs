@@ -40,5 +40,6 @@ mod routes;
 mod startup;
 mod tls;
 mod tools;
+mod upgrade;
 mod websockets;
 mod worked;

@@ -388,6 +388,12 @@ pub const SETTINGS: &[Setting] = &[
         put!(drain_timeout, duration),
     ),
     ours(
+        "upgrade_timeout",
+        "60s",
+        "how long a fresh copy (SIGUSR2) may take until it serves",
+        put!(upgrade_timeout, some_time),
+    ),
+    ours(
         "upstream_idle_timeout",
         "60s",
         "how long an idle upstream connection is kept",
