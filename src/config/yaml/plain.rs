@@ -210,6 +210,9 @@ mod tests {
             "text: |\n  two\n  lines\nfolded: >-\n  one\n  line\n",
             "--- # a comment\n\"quoted key\": .inf\n1: x\nip: 10.0.0.1\nport: 10.0.0.1:80\n...\n",
             "plain over\n two lines",
+            // What looks like a mark between documents, or like a block, and is neither.
+            " ---",
+            ":>\n\n>",
             "a: 1_000\nb: +12\nc: 1e3\nd: 99999999999999999999\ne: 0.10\nf: 1.2.3\ng: 0o17\n",
         ] {
             assert!(agrees(text), "{text}");
