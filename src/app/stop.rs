@@ -44,9 +44,9 @@ pub(super) async fn leave(drain: &Drain, settings: &Settings, signals: &mut Sign
 
 async fn quietly(drain: &Drain, settings: &Settings) {
     // Busy connections leave with their next answer.
+    let deadline = clock::now() + settings.drain_timeout;
     let idle = settings.drain_timeout.min(IDLE_GRACE);
     if drain.emptied(clock::now() + idle).await > 0 {
-        let deadline = clock::now() + settings.drain_timeout;
         drain.advance(Phase::Draining { deadline });
         return emptied(drain, deadline).await;
     }

@@ -68,20 +68,15 @@ fn sockets(address: SocketAddr, backlog: u32, workers: usize) -> io::Result<Boun
 pub fn complete(
     mut sockets: Vec<TcpListener>,
     asked: SocketAddr,
-    backlog: u32,
     workers: usize,
 ) -> Result<Bound, BindError> {
     let mut fill = || {
         let none = || io::Error::other("no socket was handed over");
         let address = sockets.first().ok_or_else(none)?.local_addr()?;
         while sockets.len() < workers {
-            let shared = sharing(address).and_then(|socket| {
-                socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-                Ok(TcpListener::from(socket))
-            });
-            // Where the address cannot be shared, workers share a socket.
-            let socket = shared.or_else(|_| sockets[0].try_clone())?;
-            sockets.push(socket);
+            // Not one of its own: what the kernel puts into its queue before this process serves
+            // would be lost if it never does.
+            sockets.push(sockets[0].try_clone()?);
         }
         for socket in &sockets {
             socket.set_nonblocking(true)?;

@@ -96,20 +96,28 @@ fn nobody_notices() {
 
 #[test]
 fn what_was_posted_stays_live_with_another_number_of_workers() {
+    with_workers(3, 1);
+    with_workers(1, 3);
+}
+
+fn with_workers(before: usize, after: usize) {
     let (old, new) = (Upstream::saying("old"), Upstream::saying("new"));
     let config = "
-gateway: {workers: 3}
+gateway: {workers: <before>}
 services: [{url: 'http://<up>', routes: [{paths: ['/']}]}]";
-    let mut gateway = gateway(config).fill("up", &old).start();
+    let mut gateway = gateway(config)
+        .fill("up", &old)
+        .fill("before", before)
+        .start();
     let text = std::fs::read_to_string(gateway.file()).unwrap();
     let posted = text.replace(&old.to_string(), &new.to_string());
-    gateway.load(&posted.replace("workers: 3", "workers: 1"));
+    gateway.load(&posted.replace(&format!("workers: {before}"), &format!("workers: {after}")));
     let copy = Copy::of(&gateway);
     assert!(gateway.ended().success());
-    for _ in 0..10 {
+    for _ in 0..40 {
         assert_eq!(gateway.get("/").text(), "new");
     }
-    assert_eq!(gateway.ask("/status").json()["workers"], 1);
+    assert_eq!(gateway.ask("/status").json()["workers"], after);
     // The file has its say again when it changes.
     std::fs::write(gateway.file(), text.replace("'/'", "'/', '/x'")).unwrap();
     eventually("the file is live", || gateway.get("/").text() == "old");
