@@ -315,7 +315,9 @@ impl KeySources {
             .tls_backend_preconfigured(tls.get(identity).for_http_client())
             .user_agent(concat!("sluicegate/", env!("CARGO_PKG_VERSION")))
             .http1_only()
-            .redirect(Policy::limited(3))
+            // Whoever may redirect from https to elsewhere could hand out keys of its own.
+            .no_proxy()
+            .redirect(Policy::none())
             .connect_timeout(PATIENCE / 2)
             .build()?;
         Ok(Arc::new(Self {
