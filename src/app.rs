@@ -239,6 +239,8 @@ struct Gateway {
     workers: Vec<JoinHandle<()>>,
     sides: JoinSet<()>,
     signals: Signals,
+    /// Those that came while a copy was starting.
+    missed: Vec<Signal>,
     /// For a process that takes over.
     spares: Vec<Spare>,
     /// Another process serves the admin listeners.
@@ -367,6 +369,7 @@ impl Gateway {
             workers,
             sides,
             signals,
+            missed: Vec::new(),
             spares: listening.spares,
             handed,
             successor: took_over.successor,
@@ -381,7 +384,11 @@ impl Gateway {
         tokio::spawn(refresh_default_cert(self.default_cert.clone()));
         info!(version = env!("CARGO_PKG_VERSION"), "sluicegate runs");
         let handed = loop {
-            match self.signals.next().await {
+            let signal = match self.missed.is_empty() {
+                true => self.signals.next().await,
+                false => self.missed.remove(0),
+            };
+            match signal {
                 Signal::Reload => self.reload().await,
                 Signal::Reopen => {
                     info!("opening log files again");
@@ -420,8 +427,15 @@ impl Gateway {
     async fn upgrade(&mut self) -> Upgrade {
         info!("SIGUSR2: handing over to a fresh copy");
         let patience = self.settings.upgrade_timeout;
-        let signals = &mut self.signals;
-        let stop = async { while signals.next().await != Signal::Stop {} };
+        let (signals, missed) = (&mut self.signals, &mut self.missed);
+        let stop = async {
+            loop {
+                match signals.next().await {
+                    Signal::Stop => break,
+                    other => missed.push(other),
+                }
+            }
+        };
         tokio::select! {
             done = upgrade::hand_over(&self.spares, self.reloads.loader(), patience) => {
                 match done {

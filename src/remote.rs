@@ -8,3 +8,4 @@ pub mod consul;
 pub mod jwks;
 pub mod redis;
 pub mod ship;
+mod web;

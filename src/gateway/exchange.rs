@@ -5,31 +5,31 @@
 //! `end`, which writes the log whatever happened before. An exchange is reused; `begin` forgets
 //! the one before.
 
+mod attempts;
+mod ending;
 mod hashing;
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::attempts::Permits;
+pub use self::attempts::Target;
 use self::hashing::Hashed;
 use super::error::ProxyError;
-use super::heads;
 use super::live::{Live, Worker};
-use super::rewrite::{self, Times, Upward};
+use super::rewrite::{self, Times};
 use crate::message::{
-    BodyError, ConnInfo, Framing, Known, Latencies, Origin, Record, Reply, RequestBody,
-    RequestHead, ResponseHead, Try, Version,
+    ConnInfo, Framing, Known, Origin, Reply, RequestBody, RequestHead, ResponseHead, Try, Version,
 };
 use crate::plugin::{
     BodyCx, Choices, Facts, Outcome, OutcomeCx, Place, RequestCx, ResponseCx, Wishes,
 };
 use crate::router::{Lookup, UpstreamPath};
 use crate::snapshot::{Route, Service, Snapshot};
-use crate::telemetry::Sample;
-use crate::upstream::{Endpoint, Permit, Picked, PoolKey, Resolution, Retry, UpstreamError};
+use crate::upstream::Picked;
 use crate::util::clock;
 use crate::util::ids::RouteIx;
 
@@ -108,26 +108,6 @@ impl Default for Exchange {
             running: false,
         }
     }
-}
-
-/// What a request has taken of its upstream's limits.
-#[derive(Debug, Default)]
-struct Permits {
-    request: Option<Permit>,
-    retry: Option<Permit>,
-}
-
-/// Where one attempt goes.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// What a connection must agree in.
-    pub key: PoolKey,
-    /// TLS server name; `None` for plain text.
-    pub server_name: Option<Box<str>>,
-    /// The endpoint.
-    pub endpoint: Picked,
-    /// When it was chosen.
-    pub at: Instant,
 }
 
 impl Exchange {
@@ -302,276 +282,6 @@ impl Exchange {
         }
     }
 
-    /// One attempt begins: an endpoint that has not failed this request, if there is one.
-    pub fn attempt(&mut self) -> Result<Target, ProxyError> {
-        let began = Instant::now();
-        let live = self.live()?;
-        let service = self.service(&live.snapshot).ok_or(ProxyError::NoService)?;
-        let key = self.hash_key(&live, service);
-        let tries = &self.tries;
-        let tried = |endpoint: &Endpoint| tries.iter().any(|t| t.address == endpoint.address);
-        let picked = live.balancer(service.cluster, |balancer| {
-            let resolution = balancer.endpoints().resolution;
-            if tries.is_empty() {
-                self.permits.request = balancer.admit().map_err(ProxyError::Overflow)?;
-            }
-            balancer.pick(key, began, tried).ok_or(match resolution {
-                // Names of targets are the balancer's affair.
-                _ if service.upstream.is_some() => ProxyError::NoPeer,
-                Resolution::NotFound => ProxyError::NameNotFound,
-                Resolution::Failed | Resolution::Pending => ProxyError::NameFailed,
-                Resolution::Known => ProxyError::NoPeer,
-            })
-        });
-        let endpoint = picked.ok_or(ProxyError::Internal)??;
-        let at = Instant::now();
-        self.handed_over.get_or_insert(began);
-        if let Some(deadline) = service.retry.deadline {
-            let set = self
-                .facts
-                .head_timeout
-                .map_or(deadline, |set| set.min(deadline));
-            self.facts.head_timeout = Some(set);
-        }
-        self.attempted = Some(began);
-        self.tries.push(Try {
-            address: endpoint.address,
-            failed: None,
-            status: None,
-            started_ms: self.facts.started_ms + millis(began - self.facts.started),
-            balancer_ns: (at - began).as_nanos() as u64,
-        });
-        endpoint.begin();
-        self.endpoint = Some(endpoint.clone());
-        let tls = service.tls.as_ref().map(|(_, identity)| *identity);
-        let server_name = tls.map(|_| {
-            let mut host = String::new();
-            self.push_host(&mut host, &endpoint);
-            rewrite::without_port(&host).trim_matches(['[', ']']).into()
-        });
-        Ok(Target {
-            key: PoolKey {
-                address: endpoint.address,
-                tls,
-            },
-            server_name,
-            endpoint,
-            at,
-        })
-    }
-
-    /// What an error of the gateway's own is answered with: a plugin that limits bodies has words
-    /// for those that are too long.
-    pub fn error_reply(&mut self, error: ProxyError) -> Reply {
-        if error == ProxyError::Body(BodyError::TooLarge)
-            && let Some(reply) = self.facts.oversize.take()
-        {
-            return *reply;
-        }
-        let live = self.live.as_ref();
-        let service = live.and_then(|live| self.service(&live.snapshot));
-        match (error, service) {
-            (ProxyError::NameFailed, Some(service)) => {
-                let (plain, host) = (error.reply(), &service.host);
-                let words = format!("{} for '{host}' with: dns server error", plain.words());
-                Reply::gateway(plain.status, words)
-            }
-            _ => error.reply(),
-        }
-    }
-
-    /// A stale kept connection is tried again at the same endpoint: not an attempt of its own.
-    pub fn forget_attempt(&mut self) {
-        self.tries.pop();
-        if let Some(endpoint) = self.endpoint.take() {
-            endpoint.forgotten(Instant::now());
-            endpoint.end(false);
-        }
-    }
-
-    /// The cluster to wait for when its first resolution is still open.
-    pub fn pending_cluster(&self) -> Option<Arc<crate::upstream::Cluster>> {
-        let live = self.live.as_ref()?;
-        let service = self.service(&live.snapshot)?;
-        let cluster = live.snapshot.clusters.get(service.cluster)?;
-        cluster.is_pending().then(|| cluster.clone())
-    }
-
-    /// The request as the upstream is told it, all but the request line and `Host`.
-    pub fn upward<'a>(
-        &'a self,
-        worker: &'a Worker,
-        conn: &'a ConnInfo,
-        framing: Framing,
-        new_length: bool,
-    ) -> Upward<'a> {
-        Upward {
-            head: &self.request,
-            conn,
-            facts: &self.facts,
-            policy: &worker.policy,
-            prefix: self.stripped_prefix(),
-            framing,
-            new_length,
-        }
-    }
-
-    fn stripped_prefix(&self) -> Option<&str> {
-        let live = self.live.as_ref()?;
-        let route = live.snapshot.route(self.route?)?;
-        let service = live.snapshot.service_of(route)?;
-        joining(route, service).forwarded_prefix(self.request.path(), self.prefix_len)
-    }
-
-    /// Path and query as they go upstream.
-    pub fn upstream_uri(&self) -> &str {
-        &self.upstream_uri
-    }
-
-    /// The method as it goes upstream.
-    pub fn upstream_method(&self) -> &str {
-        self.facts
-            .upstream_method
-            .as_deref()
-            .unwrap_or(self.request.method())
-    }
-
-    /// `Host` for an endpoint (Kong: a plugin's, else preserve_host, else host_header, else the target's host).
-    pub fn push_host(&self, out: &mut String, endpoint: &Endpoint) {
-        if let Some(host) = &self.facts.upstream_host {
-            out.push_str(host);
-            return;
-        }
-        let Some(live) = &self.live else { return };
-        let Some(route) = self.route.and_then(|ix| live.snapshot.route(ix)) else {
-            return;
-        };
-        if route.preserve_host && !self.request.host().is_empty() {
-            out.push_str(self.request.host());
-            return;
-        }
-        let Some(service) = live.snapshot.service_of(route) else {
-            return;
-        };
-        let usual = if service.tls.is_some() { 443 } else { 80 };
-        let Some(host) = live.snapshot.host_header(service) else {
-            out.push_str(endpoint.authority(usual));
-            return;
-        };
-        out.push_str(host);
-        let port = endpoint.address.port();
-        if port != usual && rewrite::without_port(host) == host {
-            let mut digits = rewrite::PortText::default();
-            out.push(':');
-            out.push_str(std::str::from_utf8(digits.write(port)).unwrap_or_default());
-        }
-    }
-
-    /// A final response head is in `response`.
-    pub fn upstream_head(&mut self) {
-        let now = Instant::now();
-        self.head_in = Some(now);
-        self.origin = Origin::Upstream;
-        if let Some(endpoint) = &self.endpoint {
-            let began = self.upstream_since(now);
-            endpoint.answered(self.response.status, began, now);
-        }
-        if let Some(last) = self.tries.last_mut() {
-            last.status = Some(self.response.status);
-        }
-        if self.facts.upstream_method.is_some() {
-            self.fit_to_method();
-        }
-    }
-
-    /// The upstream answered another method than the client used: a client's `HEAD` gets no body,
-    /// and nobody waits for one that the upstream's `HEAD` announces.
-    fn fit_to_method(&mut self) {
-        if self.drops_body() {
-            // The body that comes is read by nobody, so the connection ends with it.
-            self.response.framing = Framing::None;
-            self.response.keep_alive = false;
-        } else if self.request.method() != "HEAD" && self.upstream_method() == "HEAD" {
-            self.response.headers.set("Content-Length", "0");
-        }
-    }
-
-    /// Whether the upstream sends a body that the client's method has no room for.
-    pub fn drops_body(&self) -> bool {
-        self.request.method() == "HEAD" && self.upstream_method() != "HEAD"
-    }
-
-    /// An attempt failed before a response head.
-    pub fn upstream_failed(&mut self, error: UpstreamError) {
-        if let Some(last) = self.tries.last_mut() {
-            last.failed = Some(error.kind.label());
-            last.status = Some(if error.kind.is_timeout() { 504 } else { 502 });
-        }
-        if let Some(endpoint) = self.endpoint.take() {
-            let now = Instant::now();
-            endpoint.failed(error.kind, self.upstream_since(now), now);
-            endpoint.end(true);
-        }
-    }
-
-    /// Since when the upstream is waited for: the attempt, or the last piece of the client's body
-    /// that was waited for.
-    fn upstream_since(&self, now: Instant) -> Instant {
-        self.attempted.max(self.body_came).unwrap_or(now)
-    }
-
-    /// Whether one more attempt is allowed by count and kind.
-    pub fn may_retry(&mut self, error: UpstreamError) -> bool {
-        self.may_try_again(|retry| retry.after_failure(error, self.upstream_method()))
-            && self.within_budget()
-    }
-
-    /// Whether the head in hand is one to try again for, and another attempt is allowed.
-    pub fn may_retry_answer(&mut self) -> bool {
-        let head = &self.response;
-        let wanted = self.may_try_again(|retry| {
-            let grpc = head.is_grpc().then(|| head.headers.get("grpc-status"));
-            let grpc = grpc.and_then(heads::grpc_status);
-            retry.after_answer(head.status, grpc, self.upstream_method())
-        });
-        wanted && self.within_budget()
-    }
-
-    fn may_try_again(&self, allowed: impl FnOnce(&Retry) -> bool) -> bool {
-        let Some(live) = &self.live else { return false };
-        self.service(&live.snapshot).is_some_and(|service| {
-            self.tries.len() <= service.retry.count as usize && allowed(&service.retry)
-        })
-    }
-
-    /// Takes part of the upstream's retry budget, once for all further attempts of a request.
-    fn within_budget(&mut self) -> bool {
-        let Some(live) = self.live.as_ref().filter(|_| self.permits.retry.is_none()) else {
-            return self.permits.retry.is_some();
-        };
-        let cluster = self.service(&live.snapshot).map(|service| service.cluster);
-        let taken = cluster.and_then(|ix| live.balancer(ix, |balancer| balancer.retry()));
-        match taken {
-            Some(Ok(place)) => self.permits.retry = place,
-            Some(Err(_)) => return false,
-            None => {}
-        }
-        true
-    }
-
-    /// The head in hand is given up for another attempt.
-    pub fn give_answer_up(&mut self) {
-        let status = self.response.status;
-        if let Some(last) = self.tries.last_mut() {
-            last.status = Some(status);
-        }
-        if let Some(endpoint) = self.endpoint.take() {
-            let now = Instant::now();
-            endpoint.answered(status, self.upstream_since(now), now);
-            endpoint.end(false);
-        }
-    }
-
     /// Tells the plugins how it ended, once; an answer to give instead.
     pub fn outcome(&mut self, outcome: Outcome, replaceable: bool) -> Option<Reply> {
         if !std::mem::take(&mut self.outcome_due) {
@@ -701,126 +411,6 @@ impl Exchange {
         } else {
             plan.run_copied(wishes, &mut cx, &mut self.choices).await;
             None
-        }
-    }
-
-    /// The client left before the answer was complete.
-    pub fn client_gone(&mut self) {
-        self.status = 499;
-        self.origin = ProxyError::ClientGone.origin();
-    }
-
-    /// The exchange is over, however it went: plugins that still wait hear of it, the endpoint is
-    /// released, metrics, log phase and access log are written. Once per `begin`.
-    pub fn end(&mut self, worker: &Worker, conn: &ConnInfo) {
-        if !std::mem::take(&mut self.running) {
-            return;
-        }
-        self.outcome(Outcome::Abandoned, false);
-        if self.status == 0 {
-            // Dropped before there was an answer: only the client's leaving does that.
-            self.client_gone();
-        }
-        let over = self.over();
-        self.permits = Permits::default();
-        if let Some(endpoint) = self.endpoint.take() {
-            if self.head_in.is_none() {
-                endpoint.abandoned(self.upstream_since(over), over);
-            }
-            endpoint.end(false);
-        }
-        self.over.get_or_insert(over);
-        let Some(live) = self.live.take() else { return };
-        let route = self.route.and_then(|ix| live.snapshot.route(ix));
-        let plan = route.map_or(&live.snapshot.global, |route| &route.plan);
-        worker.metrics.requests.inc();
-        self.measure(worker, &live.snapshot, route);
-        if plan.has_log() || worker.access.is_some() {
-            let mut choices = std::mem::take(&mut self.choices);
-            let record = self.record(&live.snapshot, route, conn);
-            plan.run_log(&record, self.facts.consumer, &mut choices);
-            if let Some(access) = &worker.access {
-                access.write(&record);
-            }
-            self.choices = choices;
-        }
-    }
-
-    /// The answer is out: the moment counts as the end of the exchange.
-    pub fn set_over(&mut self) -> Instant {
-        *self.over.insert(Instant::now())
-    }
-
-    /// When the exchange was over, as far as it is.
-    pub fn over(&self) -> Instant {
-        self.over.unwrap_or_else(Instant::now)
-    }
-
-    fn measure(&self, worker: &Worker, snapshot: &Snapshot, route: Option<&Route>) {
-        let metrics = route.map_or(&snapshot.unrouted, |route| &route.metrics);
-        let total = self.over() - self.facts.started;
-        let upstream = self
-            .head_in
-            .zip(self.handed_over)
-            .map(|(head, hand)| head - hand);
-        metrics.observe(
-            worker.ix,
-            &Sample {
-                method: self.request.method(),
-                status: self.status,
-                source: self.origin.label(),
-                total,
-                upstream,
-                gateway: self
-                    .handed_over
-                    .map_or(total, |hand| hand - self.facts.started),
-                bytes_in: self.bytes_in,
-                bytes_out: self.bytes_out,
-            },
-        );
-    }
-
-    fn record<'a>(
-        &'a self,
-        snapshot: &'a Snapshot,
-        route: Option<&'a Route>,
-        conn: &'a ConnInfo,
-    ) -> Record<'a> {
-        let times = self.times();
-        let consumer = self
-            .facts
-            .consumer
-            .and_then(|ix| snapshot.identity.consumer(ix));
-        let place = place(snapshot, route);
-        Record {
-            request: &self.request,
-            response: &self.response,
-            status: self.status,
-            conn,
-            client_ip: self.facts.client_ip,
-            request_id: self.facts.request_id.as_str(),
-            started_ms: self.facts.started_ms,
-            latencies: Latencies {
-                request: millis(self.over() - self.facts.started),
-                gateway: times.gateway_ms,
-                upstream: self.head_in.and(times.upstream_ms),
-                receive: self.head_in.map_or(0, |head| millis(self.over() - head)),
-            },
-            request_size: self.bytes_in,
-            response_size: self.bytes_out,
-            body_size: self.body_out,
-            tries: &self.tries,
-            upstream_uri: &self.upstream_uri,
-            route: place.route,
-            service: place.service,
-            consumer: consumer.map(|consumer| &consumer.entity),
-            credential_id: self
-                .facts
-                .credential
-                .as_ref()
-                .map(|found| found.id.as_str()),
-            origin: self.origin,
-            correlation_id: Some(&*self.facts.correlation_id).filter(|id| !id.is_empty()),
         }
     }
 

@@ -42,7 +42,9 @@
 //!
 //! The set is fetched when the configuration loads, again when its `Cache-Control: max-age` is over
 //! (10 minutes where there is none; between a minute and a day), and at most once in 10 s when a token
-//! names a key that is not in it. While the source is away the last set stays. A key is used only for
+//! names a key that is not in it. While the source is away, or answers with nothing of use, the last
+//! set stays. Redirects are not followed, and no proxy of the environment is used. RSA keys of less
+//! than 2048 bits are left out. A key is used only for
 //! algorithms that fit it and its `alg`, and that `algorithms` allows; HS algorithms never are.
 //!
 //! `exp` is required and checked whatever `claims_to_verify` says, `nbf` where it is there. `iss` must
@@ -52,6 +54,7 @@
 //!
 //! | When | Answer |
 //! | --- | --- |
+//! | its header has `crit` | 401 `{"message":"Bad token; unknown crit"}` |
 //! | `alg` is not allowed | 401 `{"message":"Invalid algorithm"}` |
 //! | no key of that name, or none that fits | 401 `{"message":"No key found for the token"}` |
 //! | the signature is wrong | 401 `{"message":"Invalid signature"}` |
@@ -266,7 +269,7 @@ fn build(parsed: &Parsed, build: &Build<'_>) -> Arc<dyn Plugin> {
             secrets,
             keys: config.issued.as_ref().and_then(|issued| {
                 let sources = build.handles.get::<KeySources>()?;
-                Some(sources.get(&issued.place))
+                Some(sources.get(&issued.place, issued::make))
             }),
             verified: keep.adopt(kept, Cache::new),
             invalid: format!("{plain}{comma} error=\"invalid_token\""),

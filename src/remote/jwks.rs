@@ -6,27 +6,29 @@
 mod document;
 
 use std::any::Any;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use foldhash::quality::FixedState;
 use reqwest::header::CACHE_CONTROL;
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, StatusCode, Url};
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 pub use document::{Jwk, keys};
 
+use super::web::{self, Trouble};
 use crate::telemetry::{Check, Exposition, Health, Weight};
 use crate::tls::client::{Alpn, Verify};
 use crate::tls::{TlsClients, TlsIdentity};
-use crate::util::clock;
 
 /// Bound for one fetch, discovery included.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +41,8 @@ const BOUNDS: (Duration, Duration) = (Duration::from_secs(60), Duration::from_se
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// A set is fetched for an unknown key at most once in this time.
 const ROTATION: Duration = Duration::from_secs(10);
+/// Requests that wait for one fetch: tokens that nobody signed cost no more than these.
+const WAITING: usize = 256;
 
 /// Why there is no set.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -55,24 +59,19 @@ pub enum JwksError {
     /// More than any set has.
     #[error("answers with more than {MOST} bytes")]
     TooLarge,
-    /// The document cannot be read.
+    /// The document cannot be read. What it says is a stranger's, and not repeated.
     #[error("answers with no document of this kind: {0}")]
-    Malformed(String),
+    Malformed(&'static str),
     /// The issuer's document is another issuer's.
     #[error("its document names another issuer")]
     OtherIssuer,
 }
 
-impl JwksError {
-    /// A word for counters.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Unreachable(_) => "unreachable",
-            Self::TimedOut => "timeout",
-            Self::Status(_) => "status",
-            Self::TooLarge => "too_large",
-            Self::Malformed(_) => "malformed",
-            Self::OtherIssuer => "other_issuer",
+impl From<Trouble> for JwksError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::TimedOut => Self::TimedOut,
+            Trouble::Words(words) => Self::Unreachable(words),
         }
     }
 }
@@ -87,31 +86,40 @@ pub enum Place {
 }
 
 impl Place {
-    /// For logs and labels: without what may be a secret.
+    /// For logs and labels: without what may be a secret, and of its own for each place.
     fn label(&self) -> String {
-        let (Place::Uri(url) | Place::Issuer(url)) = self;
-        let bare = url.split(['?', '#']).next().unwrap_or_default();
-        match (bare.split_once("://"), bare.rsplit_once('@')) {
-            (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://{rest}"),
-            _ => bare.to_owned(),
+        let (Place::Uri(text) | Place::Issuer(text)) = self;
+        let Ok(mut url) = Url::parse(text) else {
+            return format!("{:08x}", FixedState::default().hash_one(text) as u32);
+        };
+        let is_bare = url.username().is_empty() && url.password().is_none();
+        let is_bare = is_bare && url.query().is_none() && url.fragment().is_none();
+        // A URL with a host can be without them.
+        let _ = (url.set_username(""), url.set_password(None));
+        url.set_query(None);
+        url.set_fragment(None);
+        match is_bare {
+            true => url.to_string(),
+            false => format!("{url}#{:08x}", FixedState::default().hash_one(text) as u32),
         }
     }
 }
 
+/// What is made of a set once it was fetched, off the data plane.
+pub type Made = Box<dyn Any + Send + Sync>;
+
 /// A set as it was fetched.
 pub struct KeySet {
     keys: Vec<Jwk>,
-    /// Number of the fetch: another one may have other keys.
+    /// Another one has other keys.
     pub generation: u64,
-    at: Instant,
-    made: OnceLock<Box<dyn Any + Send + Sync>>,
+    made: Made,
 }
 
 impl KeySet {
-    /// What `make` makes of the keys; made once.
-    pub fn made<T: Send + Sync + 'static>(&self, make: impl FnOnce(&[Jwk]) -> T) -> Option<&T> {
-        let made = self.made.get_or_init(|| Box::new(make(&self.keys)));
-        made.downcast_ref()
+    /// What was made of the keys.
+    pub fn made<T: 'static>(&self) -> Option<&T> {
+        self.made.downcast_ref()
     }
 }
 
@@ -130,16 +138,26 @@ impl Drop for KeySource {
 struct Inner {
     place: Place,
     label: String,
+    make: fn(&[Jwk]) -> Made,
     set: ArcSwapOption<KeySet>,
-    trouble: Mutex<Option<JwksError>>,
+    state: Mutex<State>,
     wanted: Notify,
     /// Fetches that are over.
-    attempts: watch::Sender<u64>,
-    /// When somebody last wanted other keys, in milliseconds on the process's clock, plus 1.
-    asked: AtomicU64,
-    /// The fetch that was asked for then: so many are over after it.
-    due: AtomicU64,
+    over: watch::Sender<u64>,
+    waiting: Semaphore,
     fetched: [AtomicU64; 2],
+}
+
+#[derive(Default)]
+struct State {
+    trouble: Option<JwksError>,
+    /// When the set was fetched last.
+    at: Option<Instant>,
+    /// A fetch is under way.
+    running: bool,
+    /// When somebody last wanted other keys, and after how many fetches they have come.
+    asked: Option<Instant>,
+    due: u64,
 }
 
 impl KeySource {
@@ -152,45 +170,42 @@ impl KeySource {
     /// nothing new is to be expected.
     pub async fn renew(&self) -> bool {
         let inner = &self.inner;
-        let mut attempts = inner.attempts.subscribe();
-        let over = *attempts.borrow_and_update();
-        if over > 0 {
-            if inner.may_ask() {
-                inner.due.store(over + 1, Ordering::Release);
-                inner.wanted.notify_one();
-            } else if inner.due.load(Ordering::Acquire) <= over {
-                return false;
-            }
-        }
-        timeout(PATIENCE, attempts.changed()).await.is_ok()
+        let (Ok(_place), Some(due)) = (inner.waiting.try_acquire(), inner.due()) else {
+            return false;
+        };
+        let mut over = inner.over.subscribe();
+        let waited = timeout(PATIENCE, over.wait_for(|over| *over >= due)).await;
+        waited.is_ok_and(|found| found.is_ok())
     }
 }
 
 impl Inner {
-    /// Whether the set may be fetched for an unknown key; of those who ask at once, one may, and
-    /// the others wait with it.
-    fn may_ask(&self) -> bool {
-        let now = start().elapsed().as_millis() as u64 + 1;
-        let last = self.asked.load(Ordering::Acquire);
-        let soon = ROTATION.as_millis() as u64;
-        if last != 0 && now < last + soon {
-            return false;
+    /// After how many fetches there may be other keys than now; nothing if that is over.
+    fn due(&self) -> Option<u64> {
+        let mut state = lock(&self.state);
+        let over = *self.over.borrow();
+        if over == 0 {
+            return Some(1);
         }
-        let claimed = self
-            .asked
-            .compare_exchange(last, now, Ordering::AcqRel, Ordering::Acquire);
-        claimed.is_ok()
+        if state.asked.is_none_or(|at| at.elapsed() >= ROTATION) {
+            state.asked = Some(Instant::now());
+            // One that is under way may have begun before the keys changed.
+            state.due = over + 1 + u64::from(state.running);
+            self.wanted.notify_one();
+        }
+        (state.due > over).then_some(state.due)
     }
 
     /// Fetches again and again, until the task is ended.
     async fn run(self: Arc<Self>, client: Client) {
         let mut retry = RETRY.0;
         loop {
+            lock(&self.state).running = true;
             let fetched = timeout(PATIENCE, fetch(&client, &self.place)).await;
             let pause = match fetched.unwrap_or(Err(JwksError::TimedOut)) {
                 Ok((keys, good_for)) => {
                     retry = RETRY.0;
-                    self.received(keys);
+                    self.received(keys).await;
                     good_for
                 }
                 Err(error) => {
@@ -200,44 +215,49 @@ impl Inner {
                     pause
                 }
             };
-            self.attempts.send_modify(|attempts| *attempts += 1);
+            {
+                let mut state = lock(&self.state);
+                state.running = false;
+                self.over.send_modify(|over| *over += 1);
+            }
             // Whoever wants other keys need not wait for the clock.
             let _ = timeout(pause, self.wanted.notified()).await;
         }
     }
 
-    fn received(&self, keys: Vec<Jwk>) {
+    async fn received(&self, keys: Vec<Jwk>) {
         self.fetched[0].fetch_add(1, Ordering::Relaxed);
-        let source = self.label.as_str();
-        let (before, count) = (self.set.load(), keys.len());
-        let recovered = lock(&self.trouble).take().is_some();
+        let (source, count) = (self.label.as_str(), keys.len());
+        let before = self.set.load_full();
         let same = before.as_ref().is_some_and(|set| set.keys == keys);
-        if recovered || !same {
+        if !same {
+            let generation = before.map_or(1, |set| set.generation + 1);
+            let make = self.make;
+            let making = spawn_blocking(move || KeySet {
+                made: make(&keys),
+                keys,
+                generation,
+            });
+            // It fails only where the process ends.
+            if let Ok(set) = making.await {
+                self.set.store(Some(Arc::new(set)));
+            }
+        }
+        let mut state = lock(&self.state);
+        state.at = Some(Instant::now());
+        if state.trouble.take().is_some() || !same {
             info!(source, keys = count, "keys to verify tokens with");
         }
-        let last = before.as_ref().map_or(0, |set| set.generation);
-        self.set.store(Some(Arc::new(KeySet {
-            keys,
-            generation: if same { last } else { last + 1 },
-            at: Instant::now(),
-            made: OnceLock::new(),
-        })));
     }
 
     fn failed(&self, error: JwksError) {
         self.fetched[1].fetch_add(1, Ordering::Relaxed);
-        let mut trouble = lock(&self.trouble);
-        if trouble.as_ref() != Some(&error) {
+        let mut state = lock(&self.state);
+        if state.trouble.as_ref() != Some(&error) {
             warn!(source = self.label, "keys to verify tokens with: {error}");
         }
-        *trouble = Some(error);
+        state.trouble = Some(error);
     }
-}
-
-/// What moments of the process count from.
-fn start() -> Instant {
-    static START: OnceLock<Instant> = OnceLock::new();
-    *START.get_or_init(clock::now)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -258,39 +278,26 @@ async fn fetch(client: &Client, place: &Place) -> Result<(Vec<Jwk>, Duration), J
     };
     let (text, good_for) = get(client, uri).await?;
     let keys = keys(&text).map_err(JwksError::Malformed)?;
+    if keys.is_empty() {
+        return Err(JwksError::Malformed(
+            "no public key for signatures is in it",
+        ));
+    }
     Ok((keys, good_for.unwrap_or(USUAL).clamp(BOUNDS.0, BOUNDS.1)))
 }
 
 /// A document, and how long it is good for if its source says so.
 async fn get(client: &Client, url: &str) -> Result<(Vec<u8>, Option<Duration>), JwksError> {
-    let answer = client.get(url).send().await.map_err(unreachable)?;
+    let answer = client.get(url).send().await.map_err(Trouble::from)?;
     if answer.status() != StatusCode::OK {
         return Err(JwksError::Status(answer.status().as_u16()));
     }
-    let control = answer.headers().get(CACHE_CONTROL);
-    let good_for = control.and_then(|value| document::max_age(value.to_str().ok()?));
-    let mut answer = answer;
-    let mut body = Vec::new();
-    while let Some(piece) = answer.chunk().await.map_err(unreachable)? {
-        if body.len() + piece.len() > MOST {
-            return Err(JwksError::TooLarge);
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok((body, good_for))
-}
-
-/// The reason beneath all wrappers, and never the URL.
-fn unreachable(error: reqwest::Error) -> JwksError {
-    if error.is_timeout() {
-        return JwksError::TimedOut;
-    }
-    let error = error.without_url();
-    let mut reason: &dyn std::error::Error = &error;
-    while let Some(beneath) = reason.source() {
-        reason = beneath;
-    }
-    JwksError::Unreachable(reason.to_string())
+    let control = answer.headers().get_all(CACHE_CONTROL);
+    let good_for = control
+        .iter()
+        .find_map(|value| document::max_age(value.to_str().ok()?));
+    let body = web::body(answer, MOST).await?;
+    Ok((body.ok_or(JwksError::TooLarge)?, good_for))
 }
 
 /// All sets of the process: one fetcher for each place, over reloads too.
@@ -327,8 +334,8 @@ impl KeySources {
         }))
     }
 
-    /// The set at that place.
-    pub fn get(&self, place: &Place) -> Arc<KeySource> {
+    /// The set at that place; `make` is called with every new one, and must be the same for all.
+    pub fn get(&self, place: &Place, make: fn(&[Jwk]) -> Made) -> Arc<KeySource> {
         let mut known = lock(&self.known);
         known.retain(|source| source.strong_count() > 0);
         let mut living = known.iter().filter_map(Weak::upgrade);
@@ -338,12 +345,12 @@ impl KeySources {
         let inner = Arc::new(Inner {
             place: place.clone(),
             label: place.label(),
+            make,
             set: ArcSwapOption::empty(),
-            trouble: Mutex::default(),
+            state: Mutex::default(),
             wanted: Notify::new(),
-            attempts: watch::channel(0).0,
-            asked: 0.into(),
-            due: 0.into(),
+            over: watch::channel(0).0,
+            waiting: Semaphore::new(WAITING),
             fetched: Default::default(),
         });
         let task = self.runtime.spawn(inner.clone().run(self.client.clone()));
@@ -363,7 +370,7 @@ impl KeySources {
     pub fn checks(&self) -> Vec<Check> {
         let check = |source: &Arc<KeySource>| {
             let inner = &source.inner;
-            let (status, message) = match (&*lock(&inner.trouble), inner.set.load().as_ref()) {
+            let (status, message) = match (&lock(&inner.state).trouble, inner.set.load().as_ref()) {
                 (None, None) => (Health::Degraded, "not fetched yet".to_owned()),
                 (None, Some(set)) => (Health::Healthy, format!("{} keys", set.keys.len())),
                 (Some(error), None) => (Health::Degraded, error.to_string()),
@@ -386,14 +393,18 @@ impl KeySources {
         for source in self.living() {
             let inner = &source.inner;
             let set = inner.set.load();
+            let (trouble, at) = {
+                let state = lock(&inner.state);
+                (state.trouble.is_some(), state.at)
+            };
             let labels = [("source", inner.label.as_str())];
             out.gauge(
                 "sluicegate_jwks_up",
                 "Whether the last fetch of the keys went well.",
                 &labels,
-                f64::from(lock(&inner.trouble).is_none() && set.is_some()),
+                f64::from(!trouble && set.is_some()),
             );
-            if let Some(set) = set.as_ref() {
+            if let (Some(set), Some(at)) = (set.as_ref(), at) {
                 out.gauge(
                     "sluicegate_jwks_keys",
                     "Keys in the set.",
@@ -404,7 +415,7 @@ impl KeySources {
                     "sluicegate_jwks_age_seconds",
                     "Time since the keys were fetched.",
                     &labels,
-                    set.at.elapsed().as_secs_f64(),
+                    at.elapsed().as_secs_f64(),
                 );
             }
             for (result, count) in ["success", "failure"].into_iter().zip(&inner.fetched) {
@@ -416,5 +427,29 @@ impl KeySources {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_hide_secrets_and_do_not_collide() {
+        let label = |url: &str| Place::Uri(url.to_owned()).label();
+        assert_eq!(label("https://a/keys@1"), "https://a/keys@1");
+        let secrets = [
+            "https://u:pw@a/keys",
+            "https://a/keys?k=pw",
+            "https://a/keys?k=pw2",
+        ];
+        let labels = secrets.map(label);
+        for found in &labels {
+            assert!(
+                found.starts_with("https://a/keys#") && !found.contains("pw"),
+                "{found}"
+            );
+        }
+        assert!(labels[1] != labels[2] && labels[0] != labels[1]);
     }
 }

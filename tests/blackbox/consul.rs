@@ -74,7 +74,7 @@ fn a_change_reaches_the_traffic_at_once() {
     times.sort_unstable();
     eprintln!("from a change in Consul to the first request: {times:?}");
     assert!(
-        times[times.len() / 2] < Duration::from_millis(500),
+        times[times.len() / 2] < Duration::from_millis(200),
         "{times:?}"
     );
 }

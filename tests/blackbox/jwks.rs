@@ -227,6 +227,14 @@ fn what_a_token_says_must_hold() {
     ] {
         refused(&ask(&gateway, &token), 401, body);
     }
+    // Nobody knows what its header says must be known.
+    let header = json!({"alg": "ES256", "kid": "k", "crit": ["exp"]}).to_string();
+    let parts = [header, good.to_string()].map(|part| base64url(part.as_bytes()));
+    let signed = parts.join(".");
+    let made = jsonwebtoken::crypto::sign(signed.as_bytes(), &key.private, key.algorithm);
+    let critical = format!("{signed}.{}", made.unwrap());
+    let unknown = r#"{"message":"Bad token; unknown crit"}"#;
+    refused(&ask(&gateway, &critical), 401, unknown);
     // A public key is no secret to sign with.
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some("k".to_owned());
@@ -290,6 +298,7 @@ fn a_source_that_is_away_costs_nothing_that_was_known() {
     eventually("the keys come", || ask(&gateway, &token).status == 200);
     for (status, body) in [
         (500, String::new()),
+        (200, r#"{"keys":[]}"#.to_owned()),
         (200, "nonsense".to_owned()),
         (200, "x".repeat(2 << 20)),
     ] {
@@ -303,6 +312,45 @@ fn a_source_that_is_away_costs_nothing_that_was_known() {
     let text = std::fs::read_to_string(gateway.file()).unwrap();
     gateway.load(&text.replace("a-1", "a-2"));
     assert_eq!(ask(&gateway, &token).status, 200);
+}
+
+#[test]
+fn keys_come_from_nowhere_else() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::echo());
+    let key = Key::ec("k");
+    issuer.keys(&[&key]);
+    let elsewhere = format!("http://{}/keys", issuer.server);
+    let sent = elsewhere.clone();
+    let redirecting = Upstream::answering(move |_| reply(302, &[("Location", &sent)], b""));
+    let config = format!("jwks_uri: 'http://{redirecting}/keys'");
+    let setup = setup(&upstream, &config);
+    // Neither a redirect nor the environment says where they are.
+    let gateway = setup
+        .env("HTTP_PROXY", &format!("http://{}", issuer.server))
+        .start();
+    let token = key.sign(&json!({"sub": "ann", "exp": soon()}));
+    assert_eq!(ask(&gateway, &token).status, 503);
+    assert!(!redirecting.requests().is_empty());
+    assert_eq!(issuer.server.requests().len(), 0);
+}
+
+#[test]
+fn tokens_need_not_name_their_key() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::echo());
+    let (one, two) = (Key::ec("one"), Key::ec("two"));
+    issuer.keys(&[&one, &two]);
+    let config = format!("jwks_uri: 'http://{}/keys'", issuer.server);
+    let gateway = setup(&upstream, &config).start();
+    let claims = json!({"sub": "ann", "exp": soon()});
+    let header = Header::new(Algorithm::ES256);
+    let nameless = jsonwebtoken::encode(&header, &claims, &two.private).unwrap();
+    assert_eq!(ask(&gateway, &nameless).status, 200);
+    let stranger = jsonwebtoken::encode(&header, &claims, &Key::ec("x").private).unwrap();
+    refused(
+        &ask(&gateway, &stranger),
+        401,
+        r#"{"message":"Invalid signature"}"#,
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::token::Token;
 use super::{Refusal, Verified};
 use crate::config::Fields;
 use crate::identity::{Credential, Identity};
-use crate::remote::jwks::{Jwk, KeySet, Place};
+use crate::remote::jwks::{Jwk, KeySet, Made, Place};
 use crate::util::base64;
 
 /// Algorithms with a public key.
@@ -69,10 +69,14 @@ impl Issued {
         set: &KeySet,
         identity: &Identity,
     ) -> Result<Verified, Refusal> {
+        // Extensions that must be understood (RFC 7515 section 4.1.11): none is.
+        if token.has_critical() {
+            return Err("Bad token; unknown crit".into());
+        }
         if !self.algorithms.contains(&token.algorithm) {
             return Err("Invalid algorithm".into());
         }
-        let keys = set.made(Keys::of).ok_or(Refusal::NoKeys)?;
+        let keys = set.made::<Keys>().ok_or(Refusal::NoKeys)?;
         let mut fitting = keys.fitting(token.kid(), token.algorithm).peekable();
         if fitting.peek().is_none() {
             return Err(Refusal::NoKey);
@@ -154,6 +158,11 @@ impl Keys {
         let keys = some.iter().flat_map(|key| key.iter());
         keys.filter(fits).map(|key| &key.1).take(TRIES)
     }
+}
+
+/// What tokens are verified by, out of a set.
+pub(super) fn make(set: &[Jwk]) -> Made {
+    Box::new(Keys::of(set))
 }
 
 /// A key for every algorithm that it may be used with.

@@ -142,11 +142,12 @@ impl Verifier {
         Ok(Verifier::Public(key))
     }
 
-    /// A public key in its own form: PKCS#1, an uncompressed point, the bytes of an Ed25519 key.
+    /// A public key in its own form: PKCS#1, an uncompressed point, the bytes of an Ed25519 key. RSA
+    /// keys of less than 2048 bits are none (RFC 7518 section 3.3).
     pub(super) fn raw(algorithm: Algorithm, key: &[u8]) -> Option<Verifier> {
-        let (public, least) = algorithm.public()?;
-        let key = ParsedPublicKey::new(public, key).ok()?;
-        (rsa_bits(&key, least) >= least).then_some(Verifier::Public(key))
+        let (public, _) = algorithm.public()?;
+        let verifier = Verifier::Public(ParsedPublicKey::new(public, key).ok()?);
+        (!verifier.is_weak()).then_some(verifier)
     }
 
     /// Whether the key is an RSA key of less than 2048 bits.

@@ -75,6 +75,11 @@ impl<'t> Token<'t> {
         self.header.get("kid").and_then(Value::as_str)
     }
 
+    /// Whether its header names extensions that must be understood.
+    pub(super) fn has_critical(&self) -> bool {
+        self.header.contains_key("crit")
+    }
+
     /// A claim as it stands.
     pub(super) fn value(&self, name: &str) -> Option<&Value> {
         self.claims.get(name)

@@ -3,14 +3,14 @@
 //! Invariants: the environment's proxy is never used and no redirect is followed. No error holds the
 //! address, the token or a password. A body is read up to the call's bound.
 
-use std::error::Error;
 use std::sync::Arc;
-
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response};
 use std::time::Duration;
 
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response};
+
 use super::{Answer, Call, Calling, ConsulError, Meta, Method, Secret, Tokens, Transport};
+use crate::remote::web::{self, Trouble};
 
 /// Consul behind an HTTP client.
 pub struct Http {
@@ -18,7 +18,7 @@ pub struct Http {
     /// Scheme, host, port, path: without a final slash.
     base: String,
     tokens: Arc<Tokens>,
-    /// `Authorization`, for a proxy in front of Consul.
+    /// User and password, with a colon between them, for a proxy in front of Consul.
     login: Option<Secret>,
 }
 
@@ -57,10 +57,17 @@ impl Http {
         if let Some(token) = token {
             headers.insert("x-consul-token", sensitive(token)?);
         }
-        if let Some(login) = &self.login {
-            headers.insert(AUTHORIZATION, sensitive(login)?);
-        }
-        Ok(request.headers(headers))
+        let request = request.headers(headers);
+        Ok(match &self.login {
+            Some(login) => {
+                let text = login.reveal();
+                match text.split_once(':') {
+                    Some((user, password)) => request.basic_auth(user, Some(password)),
+                    None => request.basic_auth(text, None::<&str>),
+                }
+            }
+            None => request,
+        })
     }
 }
 
@@ -80,16 +87,20 @@ fn sensitive(secret: &Secret) -> Result<HeaderValue, ConsulError> {
 }
 
 async fn read(request: RequestBuilder, most: usize) -> Result<Answer, ConsulError> {
-    let mut response = request.send().await.map_err(unreachable)?;
+    let response = request.send().await.map_err(Trouble::from)?;
     let (status, meta) = (response.status().as_u16(), meta(&response));
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        if body.len() + chunk.len() > most {
-            return Err(ConsulError::TooLarge(most));
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = web::body(response, most).await?;
+    let body = body.ok_or(ConsulError::TooLarge(most))?;
     Ok(Answer { status, meta, body })
+}
+
+impl From<Trouble> for ConsulError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::TimedOut => Self::TimedOut,
+            Trouble::Words(words) => Self::Unreachable(words),
+        }
+    }
 }
 
 fn meta(response: &Response) -> Meta {
@@ -113,20 +124,4 @@ fn hide(body: &mut Vec<u8>, token: Option<&Secret>) {
     if text.contains(token.reveal()) {
         *body = text.replace(token.reveal(), "(secret)").into_bytes();
     }
-}
-
-/// The reason beneath all wrappers, and never the URL.
-fn unreachable(error: reqwest::Error) -> ConsulError {
-    if error.is_timeout() {
-        return ConsulError::TimedOut;
-    }
-    let mut reason: &dyn Error = &error;
-    while let Some(beneath) = reason.source() {
-        reason = beneath;
-    }
-    let words = reason.to_string();
-    ConsulError::Unreachable(match Error::source(&error) {
-        Some(_) => words,
-        None => error.without_url().to_string(),
-    })
 }

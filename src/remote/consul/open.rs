@@ -61,7 +61,7 @@ pub fn open(settings: &ConsulSettings, tls: &TlsClients) -> Result<Consul, OpenE
     let client = builder
         .build()
         .map_err(|error| wrong("consul_http_addr", error.without_url().to_string()))?;
-    let login = settings.http_auth.as_deref().map(basic);
+    let login = settings.http_auth.as_deref().map(Secret::new);
     let http = Http::new(client, base, tokens(settings), login);
     Ok(Consul::new(Arc::new(http)))
 }
@@ -81,27 +81,6 @@ fn tokens(settings: &ConsulSettings) -> Tokens {
         (_, Some(token)) => Tokens::Fixed(Secret::new(token)),
         _ => Tokens::None,
     }
-}
-
-/// `Authorization` of RFC 7617.
-fn basic(login: &str) -> Secret {
-    Secret::new(format!("Basic {}", base64(login.as_bytes())))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let byte = |nth: usize| u32::from(chunk.get(nth).copied().unwrap_or(0));
-        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for nth in 0..4 {
-            out.push(match nth <= chunk.len() {
-                true => char::from(ALPHABET[(group >> (18 - 6 * nth)) as usize & 63]),
-                false => '=',
-            });
-        }
-    }
-    out
 }
 
 /// Calls Consul by another name than its address has, so that TLS asks for that name.

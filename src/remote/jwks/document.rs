@@ -50,12 +50,12 @@ impl Jwk {
 ///
 /// # Errors
 /// When it is no set.
-pub fn keys(text: &[u8]) -> Result<Vec<Jwk>, String> {
+pub fn keys(text: &[u8]) -> Result<Vec<Jwk>, &'static str> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<Value>,
     }
-    let set: Set = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let set: Set = serde_json::from_slice(text).map_err(|_| "not an object with a list of keys")?;
     let secret = |key: &Value| {
         ["d", "k", "p", "q"]
             .iter()
@@ -74,16 +74,16 @@ pub(super) fn jwks_uri(text: &[u8], issuer: &str) -> Result<String, JwksError> {
         jwks_uri: String,
     }
     let found: Result<Discovery, _> = serde_json::from_slice(text);
-    let found = found.map_err(|error| JwksError::Malformed(error.to_string()))?;
+    let found = found.map_err(|_| JwksError::Malformed("no issuer and jwks_uri in it"))?;
     if found.issuer != issuer {
         return Err(JwksError::OtherIssuer);
     }
     if !found.jwks_uri.starts_with("https://") && !found.jwks_uri.starts_with("http://") {
-        return Err(JwksError::Malformed("jwks_uri is no URL".to_owned()));
+        return Err(JwksError::Malformed("jwks_uri is no URL"));
     }
     // Who is asked over TLS does not send anybody to clear text.
     if issuer.starts_with("https://") && !found.jwks_uri.starts_with("https://") {
-        return Err(JwksError::Malformed("jwks_uri is not https".to_owned()));
+        return Err(JwksError::Malformed("jwks_uri is not https"));
     }
     Ok(found.jwks_uri)
 }
@@ -91,7 +91,10 @@ pub(super) fn jwks_uri(text: &[u8], issuer: &str) -> Result<String, JwksError> {
 /// `max-age` of `Cache-Control`; nothing where the document must not be kept.
 pub(super) fn max_age(control: &str) -> Option<Duration> {
     let mut directives = control.split(',').map(str::trim);
-    let age = directives.find_map(|directive| directive.strip_prefix("max-age="))?;
+    let age = directives.find_map(|directive| {
+        let (name, age) = directive.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("max-age").then_some(age)
+    })?;
     age.trim_matches('"').parse().ok().map(Duration::from_secs)
 }
 
@@ -134,6 +137,7 @@ mod tests {
         for (text, want) in [
             ("max-age=60", Some(60)),
             ("public, max-age=3600, must-revalidate", Some(3600)),
+            ("no-cache, Max-Age=\"5\"", Some(5)),
             ("no-store", None),
             ("max-age=x", None),
         ] {

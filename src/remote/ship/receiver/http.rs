@@ -2,13 +2,12 @@
 //!
 //! Invariant: nothing of the URL is in an error: it may hold a password.
 
-use std::error::Error;
-
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Url};
 
 use super::{Failure, HttpDestination, identity};
+use crate::remote::web::Trouble;
 use crate::tls::TlsClients;
 use crate::tls::client::Alpn;
 
@@ -54,7 +53,7 @@ impl Http {
         };
         let request = self.client.request(self.method.clone(), self.url.clone());
         let sent = request.headers(self.headers.clone()).body(body).send();
-        let mut answer = sent.await.map_err(http_failure)?;
+        let mut answer = sent.await.map_err(Trouble::from)?;
         let status = answer.status().as_u16();
         let mut read = 0;
         while let Ok(Some(chunk)) = answer.chunk().await {
@@ -98,20 +97,13 @@ fn array(records: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-/// The reason beneath all wrappers, and never the URL.
-fn http_failure(error: reqwest::Error) -> Failure {
-    if error.is_timeout() {
-        return Failure::TimedOut;
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::TimedOut => Self::TimedOut,
+            Trouble::Words(words) => Self::Http(words),
+        }
     }
-    let mut reason: &dyn Error = &error;
-    while let Some(beneath) = reason.source() {
-        reason = beneath;
-    }
-    let words = reason.to_string();
-    Failure::Http(match Error::source(&error) {
-        Some(_) => words,
-        None => error.without_url().to_string(),
-    })
 }
 
 #[cfg(test)]
