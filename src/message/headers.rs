@@ -444,6 +444,15 @@ impl Headers {
         blank_controls(&mut self.extra[value]);
     }
 
+    /// [`Headers::set`] for a caller that knows what field it is. `known` is what [`Known::of`]
+    /// says of the name.
+    pub fn set_known(&mut self, known: Known, name: &'static str, value: &str) {
+        debug_assert_eq!(known, Known::of(name.as_bytes()));
+        self.remove_known(known);
+        let value = self.append_line(known, name, &[value.as_bytes()]);
+        blank_controls(&mut self.extra[value]);
+    }
+
     /// A field of the gateway's own making, which needs no look at its value. `known` is what
     /// [`Known::of`] says of the name.
     pub fn append_own(&mut self, known: Known, name: &'static str, parts: &[&[u8]]) {
@@ -482,10 +491,18 @@ impl Headers {
             return self.remove_known(known);
         }
         let mut found = false;
-        for at in 0..self.lines.len() {
-            let line = self.lines[at];
-            if line.home != Home::Dead && self.is_named(&line, name) {
-                self.lines[at].home = Home::Dead;
+        for line in &mut self.lines {
+            // Lengths first: most fields are told apart by them, without a look at their text.
+            if line.name_len as usize != name.len() || line.home == Home::Dead {
+                continue;
+            }
+            let text = match line.home {
+                Home::Extra => &self.extra,
+                _ => &self.raw,
+            };
+            let start = line.start as usize;
+            if text[start..start + name.len()].eq_ignore_ascii_case(name.as_bytes()) {
+                line.home = Home::Dead;
                 found = true;
             }
         }

@@ -317,7 +317,11 @@ impl<'a> RequestCx<'a> {
         self.identify(consumer);
         let headers = &mut self.request.headers;
         headers.remove_known(Known::XAnonymousConsumer);
-        headers.set("X-Credential-Identifier", &credential.identifier);
+        headers.set_known(
+            Known::XCredentialIdentifier,
+            "X-Credential-Identifier",
+            &credential.identifier,
+        );
         self.facts.set_credential(Some(credential));
     }
 
@@ -336,22 +340,27 @@ impl<'a> RequestCx<'a> {
         let headers = &mut self.request.headers;
         let fields = [
             (
+                Known::XConsumerId,
                 "X-Consumer-ID",
                 consumer.map(|consumer| consumer.id.as_str()),
             ),
             (
+                Known::XConsumerCustomId,
                 "X-Consumer-Custom-ID",
                 consumer.and_then(|consumer| consumer.custom_id.as_deref()),
             ),
             (
+                Known::XConsumerUsername,
                 "X-Consumer-Username",
                 consumer.and_then(|consumer| consumer.username.as_deref()),
             ),
         ];
-        for (name, value) in fields {
-            headers.remove(name);
-            if let Some(value) = value {
-                headers.append(name, value);
+        for (known, name, value) in fields {
+            match value {
+                Some(value) => headers.set_known(known, name, value),
+                None => {
+                    headers.remove_known(known);
+                }
             }
         }
     }

@@ -92,7 +92,7 @@ use crate::config::schema::{
 };
 use crate::config::{Fields, Parsed, Report};
 use crate::identity::{Credential, Identity};
-use crate::message::Reply;
+use crate::message::{Known, Reply};
 use crate::plugin::{Build, Flow, Phases, Plugin, PluginDef, RequestCx, Verdict, instance};
 use crate::remote::jwks::{KeySource, KeySources};
 use crate::util::clock;
@@ -224,7 +224,7 @@ fn parse(fields: &Fields<'_>, _: &mut Report) -> Option<Parsed> {
         places: Places {
             parameters: fields.strings("uri_param_names"),
             cookies: fields.strings("cookie_names"),
-            headers: fields.strings("header_names"),
+            headers: named(fields.strings("header_names")),
         },
         key_claim: fields.string("key_claim_name"),
         secret_is_base64: fields.bool("secret_is_base64"),
@@ -236,6 +236,12 @@ fn parse(fields: &Fields<'_>, _: &mut Report) -> Option<Parsed> {
         on_preflight: fields.bool("run_on_preflight"),
         issued: Issued::read(fields),
     }))
+}
+
+/// Names of fields with what each is known as.
+fn named(names: Vec<String>) -> Vec<(Known, String)> {
+    let named = |name: String| (Known::of(name.as_bytes()), name);
+    names.into_iter().map(named).collect()
 }
 
 struct Jwt {

@@ -9,7 +9,8 @@ use crate::message::{Known, RequestHead, cookie, query};
 pub(super) struct Places {
     pub(super) parameters: Vec<String>,
     pub(super) cookies: Vec<String>,
-    pub(super) headers: Vec<String>,
+    /// Each with what it is known as.
+    pub(super) headers: Vec<(Known, String)>,
 }
 
 /// What was found there; the same token in two places counts once.
@@ -47,8 +48,12 @@ impl Places {
                 found.add(value.into());
             }
         }
-        for name in &self.headers {
-            if let Some(token) = request.headers.get(name).and_then(bearer) {
+        for (known, name) in &self.headers {
+            let value = match known {
+                Known::Other => request.headers.get(name),
+                known => request.headers.known(*known),
+            };
+            if let Some(token) = value.and_then(bearer) {
                 found.add(token.into());
             }
         }
@@ -66,6 +71,14 @@ fn cookie<'r>(request: &'r RequestHead, name: &str) -> Option<&'r str> {
 /// What stands behind the first `Bearer` or `bearer` that blanks follow.
 fn bearer(value: &[u8]) -> Option<&str> {
     let value = std::str::from_utf8(value).ok()?;
+    // As nearly every client writes it: no search is set up for these.
+    if let Some(token) = value
+        .strip_prefix("Bearer ")
+        .or_else(|| value.strip_prefix("bearer "))
+        && token.starts_with(|first: char| first.is_ascii_graphic())
+    {
+        return Some(token);
+    }
     let words = memchr::memmem::find_iter(value.as_bytes(), b"earer");
     words
         .filter(|at| {

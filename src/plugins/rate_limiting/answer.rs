@@ -6,22 +6,26 @@ use crate::plugin::RequestCx;
 
 /// Notes the fields for the response.
 pub(super) fn tell(cx: &mut RequestCx<'_>, limits: &[Limit], taken: &Taken) {
-    let mut fewest: Option<(&Limit, u64, u64)> = None;
+    let mut fewest: Option<(&Limit, u64, u64, Digits)> = None;
     let standing = taken.remaining.into_iter().zip(taken.reset);
     for (limit, (remaining, reset)) in limits.iter().zip(standing) {
         let (limit_name, remaining_name) = names(limit.period);
         cx.set_later(limit_name, &limit.text);
-        cx.set_later(remaining_name, Digits::of(remaining).as_str());
-        if fewest.is_none_or(|(_, least, _)| remaining <= least) {
-            fewest = Some((limit, remaining, reset));
+        let digits = Digits::of(remaining);
+        cx.set_later(remaining_name, digits.as_str());
+        if fewest
+            .as_ref()
+            .is_none_or(|(_, least, ..)| remaining <= *least)
+        {
+            fewest = Some((limit, remaining, reset, digits));
         }
     }
-    let Some((limit, remaining, reset)) = fewest else {
+    let Some((limit, _, reset, remaining)) = fewest else {
         return;
     };
     let reset = Digits::of(reset);
     cx.set_later("RateLimit-Limit", &limit.text);
-    cx.set_later("RateLimit-Remaining", Digits::of(remaining).as_str());
+    cx.set_later("RateLimit-Remaining", remaining.as_str());
     cx.set_later("RateLimit-Reset", reset.as_str());
     if !taken.allowed {
         cx.set_later("Retry-After", reset.as_str());
