@@ -56,17 +56,62 @@ fn steps(ex: &mut Exchange, worker: &sluicegate::gateway::Worker, request: &[u8]
     ex.end(worker, &conn);
 }
 
+/// Plugins one by one, each asked with [`common::guarded`].
+const SINGLE: [(&str, &str); 5] = [
+    ("guarded, no plugins", ""),
+    ("guarded, cors", "plugins: [{name: cors}]\n"),
+    (
+        "guarded, key-auth",
+        "plugins: [{name: key-auth}]\nconsumers: [{username: c, keyauth_credentials: [{key: k}]}]\n",
+    ),
+    (
+        "guarded, jwt",
+        "plugins: [{name: jwt}]\nconsumers: [{username: c, jwt_secrets: [{key: issuer, secret: secret-of-the-issuer}]}]\n",
+    ),
+    (
+        "guarded, rate-limiting",
+        "plugins: [{name: rate-limiting, config: {minute: 1000000000}}]\n",
+    ),
+];
+
+/// The owner's plugins, and a consumer.
+const OWNERS: &str = "
+plugins:
+- {name: rate-limiting, config: {minute: 1000000000}}
+- name: jwt
+- name: cors
+consumers: [{username: c, jwt_secrets: [{key: issuer, secret: secret-of-the-issuer}]}]
+";
+
+/// A file that knows an RSA key, and a request with a token signed by it.
+fn rsa() -> (String, Vec<u8>) {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let key = jsonwebtoken::EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap();
+    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256);
+    let claims = serde_json::json!({"iss": "rsa", "exp": 4_000_000_000_u64});
+    let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+    let public = serde_json::to_string(&pair.public_key_pem()).unwrap();
+    let more = format!(
+        "plugins: [{{name: jwt}}]\nconsumers:\n- username: c\n  jwt_secrets:\n  - {{key: rsa, algorithm: RS256, rsa_public_key: {public}}}\n"
+    );
+    let mut request = common::REQUEST[..common::REQUEST.len() - 2].to_vec();
+    request.extend_from_slice(format!("Authorization: Bearer {token}\r\n\r\n").as_bytes());
+    (more, request)
+}
+
 fn plan(c: &mut Criterion) {
     let upstream = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
-    let cases = [
-        ("no plugins", "", common::REQUEST.to_vec()),
-        (
-            "a closed breaker",
-            common::BREAKER,
-            common::REQUEST.to_vec(),
-        ),
-        ("six plugins", common::PLUGINS, common::guarded()),
+    let plain = || common::REQUEST.to_vec();
+    let (rsa, signed) = rsa();
+    let mut cases = vec![
+        ("no plugins", "", plain()),
+        ("a closed breaker", common::BREAKER, plain()),
+        ("a repeated RS256 token, no plugins", "", signed.clone()),
+        ("a repeated RS256 token", &rsa, signed),
     ];
+    cases.extend(SINGLE.map(|(name, more)| (name, more, common::guarded())));
+    cases.push(("owner's chain", OWNERS, common::guarded()));
+    cases.push(("six plugins", common::PLUGINS, common::guarded()));
     common::run(async {
         for (name, more, request) in cases {
             let worker = common::worker(&common::config(upstream, more));

@@ -27,7 +27,7 @@ use sluicegate::util::{base64, clock};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Target; 12] = [
+pub const ALL: [Target; 13] = [
     ("request_head", request_head),
     ("response_head", response_head),
     ("chunked", chunked),
@@ -40,6 +40,7 @@ pub const ALL: [Target; 12] = [
     ("query", query),
     ("body_edits", body_edits),
     ("key_set", key_set),
+    ("token", token),
 ];
 
 /// Splits off the byte that says how long the pieces are.
@@ -385,6 +386,74 @@ pub fn key_set(data: &[u8]) {
     }
 }
 
+const TOKENS: &str = "
+plugins: [{name: jwt, config: {claims_to_verify: [exp]}}]
+consumers: [{username: c, jwt_secrets: [{key: issuer, secret: right}]}]";
+
+/// Tokens: a client is let in exactly if a second reading of its token says so. The first byte
+/// chooses whether the rest is a token, or header and claims, a line each, to be signed with the
+/// right secret or with a wrong one.
+pub fn token(data: &[u8]) {
+    static MADE: OnceLock<Vec<Arc<dyn Plugin>>> = OnceLock::new();
+    let [choice, rest @ ..] = data else { return };
+    let text = match choice % 3 {
+        0 => String::from_utf8_lossy(rest).into_owned(),
+        1 => signed(rest, b"right"),
+        _ => signed(rest, b"wrong"),
+    };
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return;
+    }
+    let mut head = RequestHead::default();
+    head.headers
+        .append("Authorization", format!("Bearer {text}"));
+    let plugins = MADE.get_or_init(|| made(TOKENS));
+    let (_, facts) = ask(plugins[0].as_ref(), head, Vec::new());
+    assert_eq!(facts.credential.is_some(), is_good(&text), "{text}");
+}
+
+fn signed(lines: &[u8], secret: &[u8]) -> String {
+    let mut lines = lines.splitn(2, |byte| *byte == b'\n');
+    let mut part = || base64::encode_url(lines.next().unwrap_or_default());
+    let (header, claims) = (part(), part());
+    let signature = signature(&format!("{header}.{claims}"), secret);
+    format!("{header}.{claims}.{signature}")
+}
+
+fn signature(text: &str, secret: &[u8]) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(secret);
+    let made = jsonwebtoken::crypto::sign(text.as_bytes(), &key, jsonwebtoken::Algorithm::HS256);
+    made.expect("HS256 signs anything")
+}
+
+/// Whether [`TOKENS`] accept a token.
+fn is_good(token: &str) -> bool {
+    let Some((text, own)) = token.rsplit_once('.') else {
+        return false;
+    };
+    let object = |part: &str| {
+        let bytes = base64::decode(part.as_bytes())?;
+        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes).ok()
+    };
+    let parts = text
+        .split_once('.')
+        .map(|(header, claims)| (object(header), object(claims)));
+    let Some((Some(header), Some(claims))) = parts else {
+        return false;
+    };
+    let key = |from: &serde_json::Map<String, serde_json::Value>| {
+        let key = from.get("iss").cloned().unwrap_or_default();
+        (!key.is_null() && key != false).then_some(key)
+    };
+    let expires = claims.get("exp").and_then(serde_json::Value::as_f64);
+    header.get("alg").is_some_and(|alg| alg == "HS256")
+        && key(&claims)
+            .or_else(|| key(&header))
+            .is_some_and(|key| key == "issuer")
+        && expires.is_some_and(|exp| exp > clock::unix_secs() as f64)
+        && base64::decode(own.as_bytes()) == base64::decode(signature(text, b"right").as_bytes())
+}
+
 /// Cookies: every pair that is read is found under its name, and no text is made up.
 pub fn cookie(data: &[u8]) {
     let bounds = data.as_ptr_range();
@@ -465,35 +534,43 @@ pub fn body_edits(data: &[u8]) {
 /// The plugins of [`EDITS`], made once.
 fn transformers() -> &'static [Arc<dyn Plugin>] {
     static MADE: OnceLock<Vec<Arc<dyn Plugin>>> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let known = sluicegate::plugins::known();
-        let (model, report) = config::read(EDITS, "f", &|_| None, &known);
-        let model = model.unwrap_or_else(|| panic!("{}", report.to_text()));
-        let (identity, credentials) = (Identity::default(), Credentials::default());
-        let (keeps, handles) = (Keeps::default(), Handles::default());
-        let build = Build {
-            scope: &Scope::default(),
-            route: None,
-            services: &[],
-            identity: &identity,
-            credentials: &credentials,
-            keeps: &keeps,
-            handles: &handles,
-            workers: 1,
-        };
-        let make = |plugin: &config::model::Plugin| {
-            let mut table = sluicegate::plugins::TABLE.iter();
-            let def = table.find(|def| def.known.name == plugin.name);
-            (def.expect("it is known").build)(&plugin.config, &build)
-        };
-        model.plugins.iter().map(make).collect()
-    })
+    MADE.get_or_init(|| made(EDITS))
+}
+
+/// The plugins of a file.
+fn made(text: &str) -> Vec<Arc<dyn Plugin>> {
+    let known = sluicegate::plugins::known();
+    let (model, report) = config::read(text, "f", &|_| None, &known);
+    let mut model = model.unwrap_or_else(|| panic!("{}", report.to_text()));
+    let credentials = Credentials::take(&mut model, sluicegate::plugins::TABLE);
+    let (identity, keeps) = (Identity::default(), Keeps::default());
+    let build = Build {
+        scope: &Scope::default(),
+        route: None,
+        services: &[],
+        identity: &identity,
+        credentials: &credentials,
+        keeps: &keeps,
+        handles: &Handles::default(),
+        workers: 1,
+    };
+    let make = |plugin: &config::model::Plugin| {
+        let mut table = sluicegate::plugins::TABLE.iter();
+        let def = table.find(|def| def.known.name == plugin.name);
+        (def.expect("it is known").build)(&plugin.config, &build)
+    };
+    model.plugins.iter().map(make).collect()
 }
 
 fn edit_request(plugin: &dyn Plugin, kind: &str, bytes: Vec<u8>) -> Vec<u8> {
     let mut head = RequestHead::default();
     head.headers.append("Content-Type", kind);
     head.framing = Framing::Length(bytes.len() as u64);
+    ask(plugin, head, bytes).0
+}
+
+/// Runs the request phase; the body that is left and what is known then.
+fn ask(plugin: &dyn Plugin, mut head: RequestHead, bytes: Vec<u8>) -> (Vec<u8>, Facts) {
     let conn = ConnInfo {
         number: 1,
         peer: ([127, 0, 0, 1], 1).into(),
@@ -507,7 +584,7 @@ fn edit_request(plugin: &dyn Plugin, kind: &str, bytes: Vec<u8>) -> Vec<u8> {
     let place = Place::default();
     let mut cx = RequestCx::new(&mut head, &conn, &mut facts, &identity, place, &mut body);
     finish(plugin.on_request(&mut cx));
-    body.0
+    (body.0, facts)
 }
 
 fn edit_response(plugin: &dyn Plugin, body: &mut Vec<u8>) {

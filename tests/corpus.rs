@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use proptest::prelude::*;
+
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
@@ -18,5 +20,33 @@ fn every_corpus_file_is_survived() {
             files += 1;
         }
         assert!(files > 0, "{name} has no corpus");
+    }
+}
+
+proptest! {
+    /// Whole tokens, their parts cut or mixed up, and any bytes: let in or not as a second reading
+    /// says.
+    #[test]
+    fn tokens_are_judged_as_by_a_second_reading(
+        choice in 0u8..3,
+        header in prop::sample::select(&[
+            r#"{"alg":"HS256"}"#, r#"{"alg":"HS384"}"#, r#"{"alg":"none"}"#, r#"{"alg":"hs256"}"#,
+            r#"{"alg":"HS256","iss":"issuer"}"#, r#"{"alg":["HS256"]}"#, "{}", "[]", "",
+        ][..]),
+        claims in prop::sample::select(&[
+            r#"{"iss":"issuer","exp":4000000000}"#, r#"{"iss":"issuer","exp":1}"#,
+            r#"{"iss":"issuer"}"#, r#"{"iss":false,"exp":4e9}"#, r#"{"iss":"other","exp":4e9}"#,
+            r#"{"iss":null,"exp":4e9}"#, r#"{"iss":"issuer","exp":"4000000000"}"#, "{}", "1", "",
+        ][..]),
+        junk in prop::collection::vec(any::<u8>(), 0..3),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut input = vec![choice];
+        input.extend_from_slice(header.as_bytes());
+        input.push(b'\n');
+        input.extend_from_slice(claims.as_bytes());
+        let at = 1 + at.index(input.len());
+        input.splice(at..at, junk);
+        targets::token(&input);
     }
 }

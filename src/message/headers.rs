@@ -446,9 +446,17 @@ impl Headers {
 
     /// [`Headers::set`] for a caller that knows what field it is. `known` is what [`Known::of`]
     /// says of the name.
-    pub fn set_known(&mut self, known: Known, name: &'static str, value: &str) {
+    pub fn set_known(&mut self, known: Known, name: &str, value: &str) {
+        match known {
+            Known::Other => self.remove_other(name),
+            known => self.remove_known(known),
+        };
+        self.append_known(known, name, value);
+    }
+
+    /// [`Headers::append`] for a caller that knows what field it is, as [`Headers::set_known`].
+    pub fn append_known(&mut self, known: Known, name: &str, value: &str) {
         debug_assert_eq!(known, Known::of(name.as_bytes()));
-        self.remove_known(known);
         let value = self.append_line(known, name, &[value.as_bytes()]);
         blank_controls(&mut self.extra[value]);
     }
@@ -486,10 +494,14 @@ impl Headers {
 
     /// Removes every field of that name; whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
-        let known = Known::of(name.as_bytes());
-        if known != Known::Other {
-            return self.remove_known(known);
+        match Known::of(name.as_bytes()) {
+            Known::Other => self.remove_other(name),
+            known => self.remove_known(known),
         }
+    }
+
+    /// Removes every field of a name that is not a known one.
+    fn remove_other(&mut self, name: &str) -> bool {
         let mut found = false;
         for line in &mut self.lines {
             // Lengths first: most fields are told apart by them, without a look at their text.

@@ -170,6 +170,7 @@ pub struct Later {
 struct LaterEdit {
     slot: u8,
     replace: bool,
+    known: Known,
     name: (u32, u32),
     value: (u32, u32),
 }
@@ -181,11 +182,13 @@ impl Later {
     }
 
     fn push(&mut self, slot: u8, replace: bool, name: &str, value: &str) {
+        let known = Known::of(name.as_bytes());
         let name = self.keep(name);
         let value = self.keep(value);
         self.edits.push(LaterEdit {
             slot,
             replace,
+            known,
             name,
             value,
         });
@@ -202,9 +205,9 @@ impl Later {
         for edit in self.edits.iter().filter(|edit| edit.slot == slot) {
             let (name, value) = (self.piece(edit.name), self.piece(edit.value));
             if edit.replace {
-                response.headers.set(name, value);
+                response.headers.set_known(edit.known, name, value);
             } else {
-                response.headers.append(name, value);
+                response.headers.append_known(edit.known, name, value);
             }
         }
     }
