@@ -81,6 +81,18 @@ consumers:
   jwt_secrets: [{key: issuer, secret: secret-of-the-issuer}]
 ";
 
+/// The owner's chain, whose limit is never reached, and a consumer.
+pub const OWNERS: &str = "
+plugins:
+- name: cors
+- name: jwt
+- name: rate-limiting
+  config: {minute: 1000000000}
+consumers:
+- username: c
+  jwt_secrets: [{key: issuer, secret: secret-of-the-issuer}]
+";
+
 /// [`REQUEST`] with an origin, a key and a token that does not expire soon.
 pub fn guarded() -> Vec<u8> {
     #[derive(serde::Serialize)]

@@ -53,7 +53,7 @@ const CASES: [Case; 4] = [
     Case {
         name: "owner's chain: jwt, rate-limiting, cors",
         budget: 35_000.0,
-        plugins: OWNERS,
+        plugins: common::OWNERS,
         client: |gateway, requests| http1(gateway, &common::guarded(), requests),
     },
     Case {
@@ -69,17 +69,6 @@ const CASES: [Case; 4] = [
         client: http2,
     },
 ];
-
-const OWNERS: &str = "
-plugins:
-- name: cors
-- name: jwt
-- name: rate-limiting
-  config: {minute: 1000000000}
-consumers:
-- username: c
-  jwt_secrets: [{key: issuer, secret: secret-of-the-issuer}]
-";
 
 fn main() {
     if Command::new("valgrind").arg("--version").output().is_err() {

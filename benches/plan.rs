@@ -74,15 +74,6 @@ const SINGLE: [(&str, &str); 5] = [
     ),
 ];
 
-/// The owner's plugins, and a consumer.
-const OWNERS: &str = "
-plugins:
-- {name: rate-limiting, config: {minute: 1000000000}}
-- name: jwt
-- name: cors
-consumers: [{username: c, jwt_secrets: [{key: issuer, secret: secret-of-the-issuer}]}]
-";
-
 /// A file that knows an RSA key, and a request with a token signed by it.
 fn rsa() -> (String, Vec<u8>) {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
@@ -110,7 +101,7 @@ fn plan(c: &mut Criterion) {
         ("a repeated RS256 token", &rsa, signed),
     ];
     cases.extend(SINGLE.map(|(name, more)| (name, more, common::guarded())));
-    cases.push(("owner's chain", OWNERS, common::guarded()));
+    cases.push(("owner's chain", common::OWNERS, common::guarded()));
     cases.push(("six plugins", common::PLUGINS, common::guarded()));
     common::run(async {
         for (name, more, request) in cases {
