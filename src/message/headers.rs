@@ -262,6 +262,10 @@ enum Home {
     Dead,
 }
 
+const fn length_bit(length: usize) -> u64 {
+    1 << (length & 63)
+}
+
 /// Makes control bytes blanks. Looks first, eight at a time: there is next to never one.
 fn blank_controls(text: &mut [u8]) {
     let is_control = |byte: u8| byte < 0x20 && byte != b'\t' || byte == 0x7f;
@@ -286,6 +290,9 @@ pub struct Headers {
     extra: Vec<u8>,
     lines: Vec<Line>,
     mask: u64,
+    /// A bit for the length of each name that was ever added, modulo 64: what tells that a name is
+    /// not there without a look at the lines.
+    lengths: u64,
 }
 
 impl Headers {
@@ -300,6 +307,7 @@ impl Headers {
         self.extra.clear();
         self.lines.clear();
         self.mask = 0;
+        self.lengths = 0;
     }
 
     /// Gives back memory beyond what an ordinary message needs.
@@ -333,6 +341,7 @@ impl Headers {
         end: u32,
     ) {
         self.mask |= known.bit();
+        self.lengths |= length_bit(name_len as usize);
         self.lines.push(Line {
             start,
             value,
@@ -468,6 +477,40 @@ impl Headers {
         self.append_line(known, name, parts);
     }
 
+    /// Replaces every field of these names, which are no [`Known`] ones, by fields of the gateway's
+    /// own making that `write` adds in one piece: a line `NAME: VALUE` with CR LF for each name, in
+    /// order. Beside its name stands the length of each value.
+    pub fn set_block(
+        &mut self,
+        fields: &[(&'static str, usize)],
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        for (name, _) in fields {
+            debug_assert_eq!(Known::of(name.as_bytes()), Known::Other);
+            self.remove_other(name);
+        }
+        let mut start = self.extra.len();
+        write(&mut self.extra);
+        for (name, value_len) in fields {
+            let value = start + name.len() + ": ".len();
+            let end = value + value_len + "\r\n".len();
+            debug_assert_eq!(self.extra.get(value + value_len..end), Some(&b"\r\n"[..]));
+            self.lengths |= length_bit(name.len());
+            self.lines.push(Line {
+                start: start as u32,
+                value: value as u32,
+                value_len: *value_len as u32,
+                end: end as u32,
+                name_len: name.len() as u16,
+                known: Known::Other,
+                home: Home::Extra,
+            });
+            start = end;
+        }
+        self.mask |= Known::Other.bit();
+        debug_assert_eq!(start, self.extra.len());
+    }
+
     /// Where the value stands in `extra`.
     fn append_line(&mut self, known: Known, name: &str, parts: &[&[u8]]) -> Range<usize> {
         let start = self.extra.len();
@@ -480,6 +523,7 @@ impl Headers {
         let value_len = self.extra.len() - value;
         self.extra.extend_from_slice(b"\r\n");
         self.mask |= known.bit();
+        self.lengths |= length_bit(name.len());
         self.lines.push(Line {
             start: start as u32,
             value: value as u32,
@@ -502,6 +546,9 @@ impl Headers {
 
     /// Removes every field of a name that is not a known one.
     fn remove_other(&mut self, name: &str) -> bool {
+        if self.lengths & length_bit(name.len()) == 0 {
+            return false;
+        }
         let mut found = false;
         for line in &mut self.lines {
             // Lengths first: most fields are told apart by them, without a look at their text.
@@ -683,6 +730,21 @@ mod tests {
         headers.write_except(Mask::of(&[Known::Te]), &mut out);
         assert_eq!(out, b"Host: a\r\nX-One: 1\r\n");
         assert!(headers.has(Known::Te));
+    }
+
+    #[test]
+    fn a_block_replaces_its_fields_and_stands_behind_all() {
+        let mut headers = received("Host: a\r\nX-ONE: 1\r\nX-Two: 2\r\nx-one: 3\r\n");
+        headers.append("X-Tri", "4");
+        headers.set_block(&[("X-One", 2), ("X-Tri", 1)], |out| {
+            out.extend_from_slice(b"X-One: 10\r\nX-Tri: 5\r\n");
+        });
+        let block = "Host: a\r\nX-Two: 2\r\nX-One: 10\r\nX-Tri: 5\r\n";
+        assert_eq!(written(&headers), block);
+        assert_eq!(headers.get("x-one"), Some(&b"10"[..]));
+        headers.set("X-Tri", "6");
+        assert_eq!(headers.all("x-tri").collect::<Vec<_>>(), [b"6"]);
+        assert_eq!(headers.len(), 4);
     }
 
     #[test]

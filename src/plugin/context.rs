@@ -480,6 +480,13 @@ impl<'a> ResponseCx<'a> {
         }
     }
 
+    /// What this plugin noted during the request, in order.
+    pub fn noted(&self) -> impl Iterator<Item = [u64; 2]> {
+        let notes = self.facts.notes.iter();
+        let own = notes.filter(|(slot, _)| *slot == self.slot);
+        own.map(|(_, numbers)| *numbers)
+    }
+
     /// This plugin's own state for this request.
     pub fn slot<T: Default + 'static>(&mut self) -> Option<&mut T> {
         self.facts.slot(self.slot)

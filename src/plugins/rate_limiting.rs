@@ -70,8 +70,10 @@ use self::sync::Synced;
 use crate::config::Parsed;
 use crate::config::known::KnownPlugin;
 use crate::limits::{Key, Period, Shape, Taken};
-use crate::message::Reply;
-use crate::plugin::{Build, Flow, Phases, Plugin, PluginDef, RequestCx, Scope, Verdict, instance};
+use crate::message::{BodyWish, Reply};
+use crate::plugin::{
+    Build, Flow, Phases, Plugin, PluginDef, RequestCx, ResponseCx, Scope, Verdict, instance,
+};
 use crate::remote::redis::{RedisClients, Target};
 use crate::telemetry::Metrics;
 use crate::util::clock;
@@ -86,7 +88,7 @@ pub static PLUGIN: PluginDef = PluginDef {
         on_routes: true,
     },
     priority: 910,
-    phases: Phases::REQUEST,
+    phases: Phases::REQUEST.and(Phases::RESPONSE),
     credentials: None,
     anonymous: None,
     build,
@@ -183,6 +185,11 @@ impl Plugin for RateLimiting {
             }
         }
     }
+
+    fn on_response(&self, cx: &mut ResponseCx<'_>) -> BodyWish {
+        answer::tell(cx, &self.config.limits);
+        BodyWish::Pass
+    }
 }
 
 impl RateLimiting {
@@ -216,7 +223,7 @@ impl RateLimiting {
 
     fn verdict(&self, cx: &mut RequestCx<'_>, taken: &Taken) -> Verdict {
         if !self.config.hide {
-            answer::tell(cx, &self.config.limits, taken);
+            answer::note(cx, &self.config.limits, taken);
         }
         match taken.allowed {
             true => Verdict::Next,

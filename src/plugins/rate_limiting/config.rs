@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::answer::Text;
 use super::identity::LimitBy;
 use crate::config::schema::{
     Is, Kind, Literal, Record, Rule, array, boolean, checked, either, field, header_name, host,
@@ -292,8 +293,8 @@ pub(super) struct Config {
 pub(super) struct Limit {
     pub(super) period: Period,
     pub(super) limit: u64,
-    /// The limit as header text.
-    pub(super) text: String,
+    /// How it is told.
+    pub(super) text: Text,
 }
 
 fn limits(fields: &Fields<'_>) -> Vec<Limit> {
@@ -302,7 +303,7 @@ fn limits(fields: &Fields<'_>) -> Vec<Limit> {
         Some(Limit {
             period,
             limit,
-            text: limit.to_string(),
+            text: Text::new(period, limit),
         })
     };
     Period::ALL.into_iter().filter_map(limit).collect()
