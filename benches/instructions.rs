@@ -52,13 +52,13 @@ const CASES: [Case; 4] = [
     },
     Case {
         name: "owner's chain: jwt, rate-limiting, cors",
-        budget: 32_200.0,
+        budget: 30_400.0,
         plugins: common::OWNERS,
         client: |gateway, requests| http1(gateway, &common::guarded(), requests),
     },
     Case {
         name: "six plugins",
-        budget: 39_400.0,
+        budget: 37_100.0,
         plugins: common::PLUGINS,
         client: |gateway, requests| http1(gateway, &common::guarded(), requests),
     },

@@ -5,6 +5,7 @@
 
 mod admin;
 mod listen;
+mod notify;
 mod policy;
 mod registration;
 pub mod source;
@@ -26,6 +27,7 @@ use tracing::{error, info, warn};
 
 use self::admin::Posted;
 use self::listen::Listening;
+use self::notify::Notify;
 use self::registration::Registered;
 use self::source::Source;
 use crate::admin::{Admin, ListenerInfo, Parts};
@@ -164,6 +166,7 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
     // Where another log runs already, as in a program that embeds this one, it goes on.
     let _log = log.map_err(StartError::Log)?;
     tell(&settings, &report);
+    let notify = Notify::of(&around.variables);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
@@ -181,7 +184,8 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
     if let Some(successor) = &mut gateway.successor {
         successor.serves();
     }
-    let Ended { workers, shippers } = runtime.block_on(gateway.serve())?;
+    notify.ready();
+    let Ended { workers, shippers } = runtime.block_on(gateway.serve(&notify))?;
     stop::join(workers);
     // The workers' last words are on their way by now.
     runtime.block_on(stop::flush(&shippers));
@@ -378,7 +382,7 @@ impl Gateway {
     }
 
     /// Serves until a signal says stop, then drains.
-    async fn serve(mut self) -> Result<Ended, StartError> {
+    async fn serve(mut self, notify: &Notify) -> Result<Ended, StartError> {
         let text = std::mem::take(&mut self.text);
         tokio::spawn(self.source.clone().watch(text, self.reloads.clone()));
         tokio::spawn(refresh_default_cert(self.default_cert.clone()));
@@ -408,6 +412,7 @@ impl Gateway {
             self.handed.cancel();
             stop::leave(&self.drain, &self.settings, &mut self.signals).await;
         } else {
+            notify.stopping();
             // A process that took over has the registration.
             if let Some(registered) = self.registered.take() {
                 registered.leave().await;

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod support;
+mod systemd;
 
 mod bad_requests;
 mod balancing;
