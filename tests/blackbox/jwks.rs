@@ -3,11 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
+use rcgen::{
+    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
+};
 use serde_json::{Value, json};
 
 use crate::support::upstream::reply;
+use crate::support::x509::Authority;
 use crate::support::{Gateway, Request, Response, Setup, Upstream, eventually, gateway};
 
 /// An issuer's key and what it publishes of it.
@@ -29,16 +34,21 @@ fn base64url(bytes: &[u8]) -> String {
 impl Key {
     fn ec(kid: &'static str) -> Self {
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        // An uncompressed point: 4, then both coordinates.
-        let point = pair.public_key_raw();
         Self {
             kid,
             algorithm: Algorithm::ES256,
             private: EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap(),
-            public: json!({
-                "kty": "EC", "crv": "P-256", "kid": kid, "alg": "ES256", "use": "sig",
-                "x": base64url(&point[1..33]), "y": base64url(&point[33..65]),
-            }),
+            public: on_curve("P-256", "ES256", kid, pair.public_key_raw()),
+        }
+    }
+
+    fn p384(kid: &'static str) -> Self {
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+        Self {
+            kid,
+            algorithm: Algorithm::ES384,
+            private: EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap(),
+            public: on_curve("P-384", "ES384", kid, pair.public_key_raw()),
         }
     }
 
@@ -84,6 +94,15 @@ fn soon() -> u64 {
         .unwrap()
         .as_secs()
         + 600
+}
+
+fn on_curve(curve: &str, algorithm: &str, kid: &str, point: &[u8]) -> Value {
+    // An uncompressed point: 4, then both coordinates.
+    let (x, y) = point[1..].split_at(point.len() / 2);
+    json!({
+        "kty": "EC", "crv": curve, "kid": kid, "alg": algorithm, "use": "sig",
+        "x": base64url(x), "y": base64url(y),
+    })
 }
 
 /// A server of documents: status and body by path.
@@ -151,9 +170,17 @@ fn refused(response: &Response, status: u16, body: &str) {
 #[test]
 fn tokens_of_every_kind_of_key_are_let_in() {
     let (issuer, upstream) = (Issuer::start(), Upstream::echo());
-    let keys = [Key::ec("ec"), Key::rsa("rsa"), Key::ed("ed")];
+    let keys = [
+        Key::ec("ec"),
+        Key::p384("p384"),
+        Key::rsa("rsa"),
+        Key::ed("ed"),
+    ];
     issuer.keys(&keys.iter().collect::<Vec<_>>());
-    let config = format!("jwks_uri: 'http://{}/keys'", issuer.server);
+    let config = format!(
+        "algorithms: [ES256, ES384, RS256, EdDSA], jwks_uri: 'http://{}/keys'",
+        issuer.server
+    );
     let gateway = setup(&upstream, &config).start();
     for key in &keys {
         let token = key.sign(&json!({"sub": "ann", "exp": soon()}));
@@ -422,6 +449,85 @@ fn slow_keys_hold_up_nobody_without_a_token() {
     let begin = std::time::Instant::now();
     assert_eq!(gateway.get("/").status, 200);
     assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+/// The widest curve: the issuer's own signature, made without a library of tokens.
+#[test]
+fn es512_is_verified_where_it_is_allowed() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::echo());
+    let pair = EcdsaKeyPair::generate(&ECDSA_P521_SHA512_FIXED_SIGNING).unwrap();
+    let public = on_curve("P-521", "ES512", "k", pair.public_key().as_ref());
+    issuer.serve("/keys", 200, json!({"keys": [public]}));
+    let header = json!({"alg": "ES512", "kid": "k"}).to_string();
+    let claims = json!({"sub": "ann", "exp": soon()}).to_string();
+    let signed = [header, claims].map(|part| base64url(part.as_bytes()));
+    let signed = signed.join(".");
+    let signature = pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+    let token = format!("{signed}.{}", base64url(signature.as_ref()));
+    let at = format!("jwks_uri: 'http://{}/keys'", issuer.server);
+    let gateway = setup(&upstream, &format!("algorithms: [ES512], {at}")).start();
+    assert_eq!(ask(&gateway, &token).status, 200);
+    assert_eq!(upstream.last().header("X-Consumer-Username"), Some("ann"));
+    // Not one of those that are allowed where the file says nothing.
+    let gateway = setup(&upstream, &at).start();
+    let unasked = r#"{"message":"Invalid algorithm"}"#;
+    refused(&ask(&gateway, &token), 401, unasked);
+}
+
+#[test]
+fn keys_come_over_tls_from_a_known_authority_alone() {
+    let (authority, upstream) = (Authority::new(), Upstream::echo());
+    let key = Key::ec("k");
+    let document = json!({"keys": [&key.public]}).to_string();
+    let pair = authority.issue(&["localhost"]);
+    let issuer = Upstream::answering_tls(pair.server(&[]), move |_| {
+        reply(200, &[], document.as_bytes())
+    });
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca.path(), authority.pem()).unwrap();
+    let ca = ca.path().display().to_string();
+    let token = key.sign(&json!({"sub": "ann", "exp": soon()}));
+    let at = |host: &str| format!("jwks_uri: 'https://{host}:{}/keys'", issuer.port());
+    let gateway = setup(&upstream, &at("localhost")).env("SSL_CERT_FILE", &ca);
+    assert_eq!(ask(&gateway.start(), &token).status, 200);
+    // Neither a stranger nor somebody else of the same authority is believed.
+    for setup in [
+        setup(&upstream, &at("localhost")),
+        setup(&upstream, &at("127.0.0.1")).env("SSL_CERT_FILE", &ca),
+    ] {
+        let gateway = setup.start();
+        let away = r#"{"message":"The keys to verify tokens with are not available"}"#;
+        refused(&ask(&gateway, &token), 503, away);
+        gateway.err.wait("certificate");
+    }
+    assert_eq!(issuer.requests().len(), 1);
+}
+
+/// A token that comes before the keys waits for them, and nobody waits for it.
+#[test]
+fn a_token_waits_for_slow_keys() {
+    let upstream = Upstream::echo();
+    let key = Key::ec("k");
+    let document = json!({"keys": [&key.public]}).to_string();
+    let (go, may) = std::sync::mpsc::channel::<()>();
+    let may = Mutex::new(may);
+    let slow = Upstream::raw(move |mut serving| {
+        serving.request();
+        may.lock().unwrap().recv().unwrap();
+        serving.reply(200, &[], document.as_bytes());
+    });
+    let config = format!("jwks_uri: 'http://{slow}/keys'");
+    let gateway = setup(&upstream, &config).start();
+    slow.wait("it is asked", |seen| seen.requests.len() == 1);
+    let token = key.sign(&json!({"sub": "ann", "exp": soon()}));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| ask(&gateway, &token));
+        assert_eq!(gateway.get("/").status, 401);
+        assert!(!waiting.is_finished());
+        go.send(()).unwrap();
+        assert_eq!(waiting.join().unwrap().status, 200);
+    });
+    assert_eq!(slow.requests().len(), 1, "one fetch");
 }
 
 #[test]
