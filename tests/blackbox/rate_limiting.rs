@@ -7,6 +7,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::gateway::Setup;
+use crate::support::grpc::{Fed, Messages, Server, unary};
+use crate::support::h2::{Whole, connect, request, whole};
 use crate::support::redis::{Cluster, Redis, free_port};
 use crate::support::x509::Authority;
 use crate::support::{Gateway, Request, Response, Upstream, eventually, gateway};
@@ -507,4 +509,77 @@ fn counters_outlive_a_reload() {
         assert_eq!(rates(&response)[..2], ["4", "1"], "{policy}");
         redis.ask("FLUSHALL");
     }
+}
+
+/// One limit for whatever a client speaks, told in its own way.
+#[tokio::test]
+async fn every_protocol_has_the_same_limits_and_records() {
+    let (upstream, server) = (Upstream::saying("hello"), Server::start(None));
+    let config = "
+services:
+- {name: web, url: 'http://<up>', routes: [{paths: [/web]}]}
+- {name: rpc, url: 'grpc://<rpc>', routes: [{paths: [/test.Echo], protocols: [grpc]}]}
+plugins:
+- {name: rate-limiting, config: {year: 4}}
+- {name: bot-detection, config: {deny: [crawler]}}
+- {name: ip-restriction, config: {deny: [192.0.2.0/24]}}
+- {name: file-log, config: {path: <log>}}";
+    let setup = gateway(config).fill("up", &upstream).fill("rpc", &server);
+    let log = setup.path("log.json");
+    let gateway = setup.fill("log", log.display()).start();
+    assert_eq!(
+        gateway.get("/web").header("X-RateLimit-Remaining-Year"),
+        Some("3")
+    );
+    let mut browser = connect::<Whole>(gateway.proxy()).await;
+    let mut crawling = request("GET", "/web", "");
+    crawling
+        .headers_mut()
+        .insert("user-agent", "crawler/1".parse().unwrap());
+    let (head, _) = whole(browser.send_request(crawling).await.unwrap()).await;
+    assert_eq!(head.status, 403);
+    let mut caller = connect::<Fed>(gateway.proxy()).await;
+    let mut crawling = unary("/test.Echo/Unary", b"x");
+    crawling
+        .headers_mut()
+        .insert("user-agent", "crawler/1".parse().unwrap());
+    let answer = caller.send_request(crawling).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "7");
+    let (head, _) = whole(
+        browser
+            .send_request(request("GET", "/web", ""))
+            .await
+            .unwrap(),
+    )
+    .await;
+    assert_eq!(head.headers["x-ratelimit-remaining-year"], "2");
+    let mut answer = caller
+        .send_request(unary("/test.Echo/Unary", b"x"))
+        .await
+        .unwrap();
+    assert_eq!(answer.headers()["x-ratelimit-remaining-year"], "1");
+    let (_, trailers) = Messages::default().all(answer.body_mut()).await;
+    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(gateway.get("/web").header("RateLimit-Remaining"), Some("0"));
+    let (head, body) = whole(
+        browser
+            .send_request(request("GET", "/web", ""))
+            .await
+            .unwrap(),
+    )
+    .await;
+    assert_eq!(head.status, 429);
+    assert_eq!(body, r#"{"message":"API rate limit exceeded"}"#);
+    let answer = caller
+        .send_request(unary("/test.Echo/Unary", b"x"))
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["grpc-status"], "8");
+    assert_eq!(answer.headers()["grpc-message"], "API rate limit exceeded");
+    let records = || std::fs::read_to_string(&log).unwrap_or_default();
+    eventually("every exchange is recorded", || {
+        records().lines().count() == 8
+    });
+    assert_eq!(records().matches("\"uri\":\"/test.Echo/Unary\"").count(), 3);
 }
