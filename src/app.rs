@@ -291,7 +291,7 @@ impl Gateway {
         checks.register(move |out| out.extend(ask_redis.check()));
         handles.offer(redis.clone());
         offer_keys(runtime.handle(), &mut handles, &checks, &metrics)?;
-        let system = || Arc::new(System::new(&settings.dns_resolver));
+        let system = || Arc::new(System::new(&settings.dns_resolver, &settings.dns_order));
         let lookup = options.lookup.unwrap_or_else(|| system());
         let consul = open::open(&settings.consul, &TlsClients::new()?)?;
         let on = runtime.handle().clone();

@@ -165,6 +165,8 @@ pub struct TargetSpec {
     pub weight: u32,
     /// As written, `host:port`; empty for what an upstream discovers.
     pub target: String,
+    /// The hosts of its services (SRV records) are named to it, not `host`.
+    pub use_srv_name: bool,
     /// The service of Consul that it stands for. Port and weight are then those of the instances:
     /// `port` is for those without one, `weight` multiplies theirs.
     pub consul: Option<ConsulDiscovery>,

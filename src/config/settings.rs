@@ -21,7 +21,7 @@ use super::schema::{Fields, Record};
 pub use consul::ConsulSettings;
 pub use table::{SECTION, SETTINGS, Setting};
 pub use values::{
-    Accept, AccessLog, AccessLogFormat, Listener, LogFormat, LogLevel, ResponseHeaders,
+    Accept, AccessLog, AccessLogFormat, DnsKind, Listener, LogFormat, LogLevel, ResponseHeaders,
     RouterFlavor,
 };
 
@@ -52,6 +52,8 @@ pub struct Settings {
     pub consul: ConsulSettings,
     /// DNS servers; empty is those of the system.
     pub dns_resolver: Vec<SocketAddr>,
+    /// What they are asked for: the next only where the one before has nothing.
+    pub dns_order: Vec<DnsKind>,
     /// Peers that may speak for clients.
     pub trusted_ips: Vec<IpNet>,
     /// Whether peers on unix sockets may.

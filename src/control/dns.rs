@@ -19,27 +19,65 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 
 use self::name::{Hears, Name, Task};
-use super::discovery::{Discovery, Service};
+use super::discovery::{self, Discovery};
 use crate::remote::consul::ServiceQuery;
 use crate::snapshot::{ConsulDiscovery, Snapshot, TargetSpec, fixed_endpoints};
 use crate::upstream::{Cluster, EndpointSpec, Resolution};
 
 /// Whom names are asked of.
 pub trait Lookup: Send + Sync + 'static {
-    /// The addresses of a name. Dropping the future gives up.
-    fn lookup<'a>(&'a self, name: &'a str) -> Answering<'a>;
+    /// Where a name leads. Dropping the future gives up.
+    fn lookup<'a>(&'a self, name: &'a str, services: Services) -> Answering<'a>;
 }
 
 /// An answer on its way.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, LookupError>> + Send + 'a>>;
 
-/// The addresses of a name.
+/// Whether a name is asked for services, which come before its own addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Services {
+    /// Yes; where nobody can say, its addresses do.
+    Try,
+    /// Yes, it had some: where nobody can say, there is no answer.
+    Need,
+    /// No: there are none.
+    Skip,
+}
+
+/// Where a name leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// At least one.
-    pub addresses: Vec<IpAddr>,
-    /// How long they are good for.
+    pub found: Vec<Found>,
+    /// How long it is good for.
     pub ttl: Duration,
+}
+
+/// An address of a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Found {
+    /// The address.
+    pub ip: IpAddr,
+    /// The service (an SRV record) that it is of.
+    pub service: Option<Service>,
+}
+
+/// What an SRV record says (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Service {
+    /// The host, in lower case and without the dot at its end.
+    pub host: Arc<str>,
+    /// The port; 0: not said.
+    pub port: u16,
+    /// At least 1.
+    pub weight: u16,
+}
+
+impl Found {
+    /// An address of the name itself.
+    pub fn address(ip: IpAddr) -> Self {
+        Self { ip, service: None }
+    }
 }
 
 /// Why a name has no addresses.
@@ -68,7 +106,7 @@ pub struct Dns {
 #[derive(Default)]
 struct State {
     names: HashMap<String, Task<Name>>,
-    services: HashMap<ServiceQuery, Task<Service>>,
+    services: HashMap<ServiceQuery, Task<discovery::Service>>,
     /// Those of the live snapshot.
     feeds: Vec<Arc<Feed>>,
 }
@@ -163,7 +201,7 @@ impl Dns {
         let host = host.to_ascii_lowercase();
         let task = new.names.entry(host).or_insert_with_key(|host| {
             let task = old.names.remove(host);
-            let start = || Name::start(host, self.lookup.clone(), &self.runtime);
+            let start = || Name::start(host, self.lookup.clone(), Services::Try, &self.runtime);
             let task = task.unwrap_or_else(start);
             // The feeds of the snapshot before are over.
             task.of.listeners.clear();
@@ -184,7 +222,7 @@ struct Feed {
 enum Source {
     Fixed(SocketAddr),
     Named(Arc<Name>),
-    Discovered(Arc<Service>, ConsulDiscovery),
+    Discovered(Arc<discovery::Service>, ConsulDiscovery),
 }
 
 impl Hears for Feed {
@@ -209,8 +247,10 @@ impl Hears for Feed {
                     let known = name.known();
                     pending |= known.good.is_none() && known.trouble.is_none();
                     failed |= matches!(known.trouble, Some(LookupError::Failed(_)));
-                    let good = known.good.into_iter().flat_map(|(addresses, _)| addresses);
-                    endpoints.extend(good.map(|ip| target.endpoint(ip)));
+                    let good = known.good.into_iter().flat_map(|(found, _)| found);
+                    for found in good {
+                        merge(&mut endpoints, found.endpoint(target));
+                    }
                 }
                 Source::Discovered(service, of) => {
                     let found = service.found(target, of);
@@ -229,6 +269,35 @@ impl Hears for Feed {
             (true, false, false) if discovered => set(&cluster, &[]),
             (true, false, false) => unresolved(&cluster, Resolution::NotFound),
         }
+    }
+}
+
+impl Found {
+    /// The endpoint of a target there: a service's port and weight stand above the target's.
+    fn endpoint(&self, target: &TargetSpec) -> EndpointSpec {
+        let mut endpoint = target.endpoint(self.ip);
+        if let Some(service) = &self.service {
+            if service.port != 0 {
+                endpoint.address.set_port(service.port);
+            }
+            if target.use_srv_name {
+                endpoint.host = service.host.to_string();
+            }
+            // Who takes a target out of the traffic means all of it.
+            endpoint.weight = endpoint.weight.min(1) * u32::from(service.weight);
+        }
+        endpoint
+    }
+}
+
+/// Adds an endpoint, to its own weight where two hosts of one service are the same.
+fn merge(endpoints: &mut Vec<EndpointSpec>, new: EndpointSpec) {
+    let mut all = endpoints.iter_mut();
+    let same =
+        all.find(|it| it.address == new.address && it.host == new.host && it.target == new.target);
+    match same {
+        Some(same) => same.weight = (same.weight + new.weight).min(u16::MAX.into()),
+        None => endpoints.push(new),
     }
 }
 

@@ -1,13 +1,12 @@
 //! What tests of this floor have in common.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::dns::{Answer, Answering, Dns, Lookup, LookupError};
+use super::dns::{Answer, Answering, Dns, Found, Lookup, LookupError, Services};
 use super::loader::{Loader, Loading, Origin};
 use super::probes::Probes;
 use crate::snapshot::{Snapshot, Surroundings, UpstreamTls};
@@ -18,18 +17,24 @@ use crate::telemetry::Metrics;
 #[derive(Default)]
 pub(super) struct Names {
     answers: Mutex<HashMap<String, Result<Answer, LookupError>>>,
-    asked: Mutex<Vec<String>>,
+    asked: Mutex<Vec<(String, Services)>>,
 }
 
 impl Names {
     pub(super) fn set(&self, name: &str, addresses: &[&str], ttl: u64) {
-        let addresses: Vec<IpAddr> = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
-        let ttl = Duration::from_secs(ttl);
-        self.put(name, Ok(Answer { addresses, ttl }));
+        let found = addresses
+            .iter()
+            .map(|ip| Found::address(ip.parse().unwrap()));
+        let (found, ttl) = (found.collect(), Duration::from_secs(ttl));
+        self.put(name, Ok(Answer { found, ttl }));
     }
 
     pub(super) fn put(&self, name: &str, answer: Result<Answer, LookupError>) {
         self.answers.lock().unwrap().insert(name.to_owned(), answer);
+    }
+
+    pub(super) fn last(&self) -> Option<Services> {
+        self.asked.lock().unwrap().last().map(|asked| asked.1)
     }
 
     pub(super) fn asked(&self) -> usize {
@@ -38,8 +43,8 @@ impl Names {
 }
 
 impl Lookup for Names {
-    fn lookup<'a>(&'a self, name: &'a str) -> Answering<'a> {
-        self.asked.lock().unwrap().push(name.to_owned());
+    fn lookup<'a>(&'a self, name: &'a str, services: Services) -> Answering<'a> {
+        self.asked.lock().unwrap().push((name.to_owned(), services));
         let answer = self.answers.lock().unwrap().get(name).cloned();
         Box::pin(async move {
             match answer {

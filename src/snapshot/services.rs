@@ -120,7 +120,7 @@ impl Wiring {
             .filter_map(|ix| model.targets.get(*ix));
         let specs = match &upstream.discovery {
             Some(discovery) => vec![discovered(discovery)],
-            None => named(targets.clone()),
+            None => named(targets.clone(), upstream.use_srv_name),
         };
         let key = ClusterKey::Upstream(upstream.name.clone());
         Upstream {
@@ -179,6 +179,7 @@ impl Wiring {
             host,
             port: service.port,
             weight: if consul.is_some() { 1 } else { 100 },
+            use_srv_name: false,
             consul,
         };
         self.cluster(keeps, key, vec![target], Policy::default())
@@ -254,6 +255,7 @@ fn discovered(discovery: &ConsulDiscovery) -> TargetSpec {
         port: 0,
         weight: 1,
         target: String::new(),
+        use_srv_name: false,
         consul: Some(discovery.clone()),
     }
 }
@@ -261,7 +263,11 @@ fn discovered(discovery: &ConsulDiscovery) -> TargetSpec {
 /// The targets of the file. Weights of services in Consul multiply those of their instances; where
 /// there are no others, they are made as small as their proportions allow, so that one service
 /// alone keeps its own.
-fn named<'m>(targets: impl Iterator<Item = &'m model::Target>) -> Vec<TargetSpec> {
+fn named<'m>(
+    targets: impl Iterator<Item = &'m model::Target>,
+    use_srv_name: bool,
+) -> Vec<TargetSpec> {
+    let target = |it| target(it, use_srv_name);
     let mut specs: Vec<TargetSpec> = targets.map(target).collect();
     if specs.iter().all(|spec| spec.consul.is_some()) {
         let divisor = specs.iter().fold(0, |gcd, spec| gcd_of(gcd, spec.weight));
@@ -276,12 +282,13 @@ fn gcd_of(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd_of(b, a % b) }
 }
 
-fn target(target: &model::Target) -> TargetSpec {
+fn target(target: &model::Target, use_srv_name: bool) -> TargetSpec {
     TargetSpec {
         host: target.host.clone(),
         port: target.port,
         weight: target.weight,
         target: target.target.clone(),
+        use_srv_name,
         consul: consul_name::parse(&target.host).and_then(Result::ok),
     }
 }

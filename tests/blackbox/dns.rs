@@ -1,8 +1,11 @@
 //! Names of upstreams, by a DNS server that changes its mind or says nothing.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 
-use crate::support::dns::{NameServer, Says};
+use crate::support::dns::{NameServer, Record, Says};
+use crate::support::upstream::{Nobody, reply};
 use crate::support::{Gateway, Request, Upstream, eventually, gateway};
 
 /// Answers with the address that it was reached at.
@@ -117,6 +120,131 @@ fn names_that_do_not_resolve_have_kongs_answers() {
     for host in ["gone.test", "failing.test"] {
         server.at(host, &[[127, 0, 0, 1]], 60);
         eventually("it resolves", || says(&gateway, host) == "127.0.0.1");
+    }
+}
+
+/// An upstream whose target is a name that leads to services.
+fn pool(server: &NameServer, upstream: &str) -> Gateway {
+    let config = format!(
+        "services: [{{host: pool, routes: [{{paths: ['/']}}]}}]\n\
+         upstreams: [{{name: pool, {upstream} targets: [{{target: '_web._tcp.test:9'}}]}}]"
+    );
+    let setup = gateway(&config).flag("--dns-resolver", server);
+    setup.start()
+}
+
+/// How often each of these ports answers, of ten requests.
+fn turns(gateway: &Gateway, upstreams: &[&Upstream]) -> Vec<usize> {
+    let before: Vec<usize> = upstreams.iter().map(|it| it.requests().len()).collect();
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/").status, 200);
+    }
+    let after = upstreams.iter().map(|it| it.requests().len());
+    after
+        .zip(before)
+        .map(|(after, before)| after - before)
+        .collect()
+}
+
+#[test]
+fn services_have_ports_and_weights_of_their_own() {
+    let server = NameServer::start();
+    let (one, two, other) = (Upstream::echo(), Upstream::echo(), Upstream::echo());
+    let name = "_web._tcp.test";
+    let offers = [
+        (1, 8, one.port(), "one.test"),
+        (1, 2, two.port(), "two.test"),
+        (2, 90, other.port(), "one.test"),
+    ];
+    server.offers(name, &offers, 1);
+    server.at("one.test", &[[127, 0, 0, 1]], 60);
+    server.at("two.test", &[[127, 0, 0, 1]], 60);
+    let gateway = pool(&server, "");
+    eventually("it resolves", || gateway.get("/").status == 200);
+    assert_eq!(turns(&gateway, &[&one, &two, &other]), [8, 2, 0]);
+    let host = format!("_web._tcp.test:{}", two.port());
+    assert_eq!(two.last().header("Host"), Some(host.as_str()));
+    // Nobody can say what is offered now; then others are, whose hosts are not all known.
+    for trouble in [Says::Failure, Says::Nobody] {
+        server.set(name, trouble);
+        gateway.err.wait("name does not resolve");
+        assert_eq!(turns(&gateway, &[&one, &two, &other]), [8, 2, 0]);
+    }
+    let offers = [(5, 0, other.port(), "one.test"), (5, 9, 1, "gone.test")];
+    server.offers(name, &offers, 1);
+    eventually("the other one has come", || {
+        turns(&gateway, &[&one, &two, &other]) == [0, 0, 10]
+    });
+}
+
+#[test]
+fn a_services_host_may_be_what_the_upstream_is_told() {
+    let (server, upstream) = (NameServer::start(), Upstream::echo());
+    server.offers("_web._tcp.test", &[(0, 0, upstream.port(), "One.test")], 60);
+    server.at("one.test", &[[127, 0, 0, 1]], 60);
+    let gateway = pool(&server, "use_srv_name: true,");
+    eventually("it resolves", || gateway.get("/").status == 200);
+    let host = format!("one.test:{}", upstream.port());
+    assert_eq!(upstream.last().header("Host"), Some(host.as_str()));
+}
+
+#[test]
+fn the_order_of_records_can_be_chosen() {
+    let server = NameServer::start();
+    let (offered, own) = (Upstream::echo(), Upstream::saying("own"));
+    let here = Record::At([127, 0, 0, 1].into());
+    let offer = Record::Service(0, 1, offered.port(), "one.test");
+    server.set("a.test", Says::Records(vec![here, offer], 60));
+    server.at("one.test", &[[127, 0, 0, 1]], 60);
+    let config = config(&own, &["a.test"]);
+    for (order, expected) in [("LAST,SRV,A,CNAME", &offered), ("A,SRV", &own)] {
+        let setup = gateway(&config).flag("--dns-resolver", &server);
+        let gateway = setup.env("KONG_DNS_ORDER", order).start();
+        eventually("it resolves", || gateway.get("/a.test").status == 200);
+        assert!(!expected.requests().is_empty(), "{order}");
+    }
+}
+
+#[test]
+fn both_families_are_used_where_there_is_a_way_to_them() {
+    let nobody = Nobody::new();
+    let at = format!("[::1]:{}", nobody.to_string().rsplit_once(':').unwrap().1);
+    let Ok(six) = TcpListener::bind(at) else {
+        eprintln!("a machine without IPv6 has nothing to show here");
+        return;
+    };
+    let four = Upstream::answering_at(nobody, |_| reply(200, &[], b"four"));
+    std::thread::spawn(move || {
+        for conn in six.incoming() {
+            let mut conn = conn.unwrap();
+            let mut buf = [0; 4096];
+            while conn.read(&mut buf).is_ok_and(|size| size > 0) {
+                conn.write_all(&reply(200, &[], b"six")).unwrap();
+            }
+        }
+    });
+    let server = NameServer::start();
+    server.at_both("a.test", [127, 0, 0, 1], Ipv6Addr::LOCALHOST);
+    // Reserved for documents: nobody has a way there.
+    server.at_both("b.test", [127, 0, 0, 1], "2001:db8::1".parse().unwrap());
+    let gateway = start(&server, &four, &["a.test", "b.test"]);
+    let said = |host: &str| {
+        eventually("it resolves", || {
+            gateway.get(&format!("/{host}")).status == 200
+        });
+        let said = (0..4).map(|_| says(&gateway, host));
+        said.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(
+        said("a.test").into_iter().collect::<Vec<_>>(),
+        ["four", "six"]
+    );
+    if UdpSocket::bind("[::]:0")
+        .unwrap()
+        .connect("[2001:db8::1]:9")
+        .is_err()
+    {
+        assert_eq!(said("b.test").into_iter().collect::<Vec<_>>(), ["four"]);
     }
 }
 

@@ -300,6 +300,12 @@ pub const SETTINGS: &[Setting] = &[
         put!(dns_resolver, servers),
     ),
     kongs(
+        "dns_order",
+        "SRV,A+AAAA",
+        "records that names are asked for, in this order: SRV, A, AAAA; A+AAAA together",
+        put!(dns_order, dns_order),
+    ),
+    kongs(
         "trusted_ips",
         "",
         "peers that may speak for clients: addresses, ranges, unix:",

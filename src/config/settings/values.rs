@@ -191,6 +191,47 @@ fn server(text: &str) -> Read<SocketAddr> {
     })
 }
 
+/// What a DNS server can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsKind {
+    /// Services: hosts with ports and weights.
+    Srv,
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+    /// Addresses of both families.
+    Both,
+}
+
+/// Kong's list. Its `LAST` and `CNAME` name no records of their own: what answered last is asked
+/// first in any case where that matters, and an alias is followed by whoever asks for addresses.
+pub(super) fn dns_order(text: &str) -> Read<Vec<DnsKind>> {
+    let mut order = Vec::new();
+    for item in items(text) {
+        let kind = match item.to_ascii_uppercase().as_str() {
+            "SRV" => DnsKind::Srv,
+            "A" => DnsKind::A,
+            "AAAA" => DnsKind::Aaaa,
+            "A+AAAA" => DnsKind::Both,
+            "LAST" | "CNAME" => continue,
+            _ => {
+                return Err(format!(
+                    "'{item}' is no kind of record\nwrite some of SRV, A, AAAA and A+AAAA, with commas between them"
+                ));
+            }
+        };
+        if order.contains(&kind) {
+            return Err(format!("'{item}' stands there twice"));
+        }
+        order.push(kind);
+    }
+    match order.is_empty() {
+        true => Err("needs one of SRV, A, AAAA and A+AAAA".to_owned()),
+        false => Ok(order),
+    }
+}
+
 /// One word of a few.
 pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Read<T> {
     let found = words.iter().find(|(word, _)| *word == text.trim());

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::Counts;
 use crate::control::dns::name::{Hears, Listeners, Name, Task};
-use crate::control::dns::{Lookup, lock};
+use crate::control::dns::{Lookup, Services, lock};
 use crate::remote::consul::pace::by_chance;
 use crate::remote::consul::watch::WAIT;
 use crate::remote::consul::{
@@ -202,7 +202,8 @@ impl Service {
                 continue;
             }
             let task = old.remove(host).unwrap_or_else(|| {
-                let task = Name::start(host, around.lookup.clone(), &around.runtime);
+                let task =
+                    Name::start(host, around.lookup.clone(), Services::Skip, &around.runtime);
                 let us: Weak<Self> = Arc::downgrade(self);
                 task.of.listeners.add(us);
                 task
@@ -260,7 +261,8 @@ impl Seen {
     fn addresses(&self, host: &str) -> Vec<IpAddr> {
         let known = self.names.get(host).map(|task| task.of.known());
         let good = known.and_then(|known| known.good);
-        good.map(|(addresses, _)| addresses).unwrap_or_default()
+        let found = good.map(|(found, _)| found).unwrap_or_default();
+        found.into_iter().map(|it| it.ip).collect()
     }
 }
 

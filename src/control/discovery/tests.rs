@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use tokio::runtime::Handle;
 use tokio::time::{Duration, advance};
 
-use super::super::dns::{Answer as Addresses, Answering, Lookup};
+use super::super::dns::{Answer as Addresses, Answering, Found, Lookup, Services};
 use super::*;
 use crate::remote::consul::testkit::{Script, answer, entry, list};
 use crate::snapshot::TargetSpec;
@@ -15,10 +15,10 @@ const SECOND: Duration = Duration::from_secs(1);
 struct One;
 
 impl Lookup for One {
-    fn lookup<'a>(&'a self, _: &'a str) -> Answering<'a> {
+    fn lookup<'a>(&'a self, _: &'a str, _: Services) -> Answering<'a> {
         Box::pin(async {
             Ok(Addresses {
-                addresses: vec![IpAddr::V4(Ipv4Addr::new(10, 7, 7, 7))],
+                found: vec![Found::address(IpAddr::V4(Ipv4Addr::new(10, 7, 7, 7)))],
                 ttl: 60 * SECOND,
             })
         })
@@ -75,6 +75,7 @@ fn target(port: u16) -> TargetSpec {
         host: "web.service.consul".into(),
         port,
         weight: 1,
+        use_srv_name: false,
         consul: Some(web()),
     }
 }

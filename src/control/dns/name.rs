@@ -3,7 +3,6 @@
 //! Invariant: the last good addresses are kept while refreshing fails; a name that is gone keeps
 //! them for an hour.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::{Lookup, LookupError, lock};
+use super::{Found, Lookup, LookupError, Services, lock};
 use crate::util::clock;
 
 /// An answer is good for this long at least, whatever its TTL.
@@ -25,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// A name that is gone keeps its addresses this long (Kong's `dns_stale_ttl`).
 const STALE: Duration = Duration::from_secs(3600);
+
+/// A name without services is asked for them again after this time (Kong's `dns_not_found_ttl`).
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// Who wants to know when something changed.
 pub(in crate::control) trait Hears: Send + Sync {
@@ -85,7 +87,7 @@ pub(in crate::control) struct Name {
 #[derive(Clone, Default)]
 pub(in crate::control) struct Known {
     /// The last good answer, in order, and when it came.
-    pub(in crate::control) good: Option<(Vec<IpAddr>, Instant)>,
+    pub(in crate::control) good: Option<(Vec<Found>, Instant)>,
     /// What went wrong last; nothing after a good answer.
     pub(in crate::control) trouble: Option<LookupError>,
 }
@@ -95,6 +97,7 @@ impl Name {
     pub(in crate::control) fn start(
         host: &str,
         lookup: Arc<dyn Lookup>,
+        services: Services,
         runtime: &Handle,
     ) -> Task<Name> {
         let name = Arc::new(Name {
@@ -102,7 +105,7 @@ impl Name {
             known: Mutex::default(),
             listeners: Listeners::default(),
         });
-        let refresh = name.clone().refresh(lookup);
+        let refresh = name.clone().refresh(lookup, services);
         Task::new(name, runtime.spawn(refresh).abort_handle())
     }
 
@@ -112,15 +115,26 @@ impl Name {
     }
 
     /// Asks again and again, until the task is ended.
-    async fn refresh(self: Arc<Self>, lookup: Arc<dyn Lookup>) {
+    async fn refresh(self: Arc<Self>, lookup: Arc<dyn Lookup>, services: Services) {
         let mut retry = RETRY.0;
+        let mut ask = services;
+        // Since when it is known to have no services.
+        let mut without = clock::now();
         loop {
-            let asked = timeout(PATIENCE, lookup.lookup(&self.host)).await;
+            let asked = timeout(PATIENCE, lookup.lookup(&self.host, ask)).await;
             let late = || LookupError::Failed(format!("no answer within {PATIENCE:?}"));
             let pause = match asked.unwrap_or_else(|_| Err(late())) {
                 Ok(answer) => {
                     retry = RETRY.0;
-                    self.note(Ok(answer.addresses));
+                    let has_services = answer.found.iter().any(|it| it.service.is_some());
+                    if ask != Services::Skip {
+                        without = clock::now();
+                    }
+                    ask = match has_services {
+                        true => Services::Need,
+                        false => Services::Skip,
+                    };
+                    self.note(Ok(answer.found));
                     answer.ttl.clamp(FLOOR, CEILING)
                 }
                 Err(error) => {
@@ -131,27 +145,30 @@ impl Name {
                 }
             };
             sleep(pause).await;
+            if ask == Services::Skip && services == Services::Try && without.elapsed() >= AGAIN {
+                ask = Services::Try;
+            }
         }
     }
 
-    fn note(&self, answer: Result<Vec<IpAddr>, LookupError>) {
+    fn note(&self, answer: Result<Vec<Found>, LookupError>) {
         let mut known = lock(&self.known);
         let before = known.trouble.take();
         match answer {
-            Ok(mut addresses) => {
+            Ok(mut found) => {
                 // Servers turn the order with every answer; that is no change.
-                addresses.sort_unstable();
-                addresses.dedup();
+                found.sort_unstable();
+                found.dedup();
                 if before.is_some() {
                     info!(name = self.host, "name resolves again");
                 }
-                known.good = Some((addresses, clock::now()));
+                known.good = Some((found, clock::now()));
             }
             Err(error) => {
                 if before.as_ref() != Some(&error) {
                     warn!(name = self.host, "name does not resolve: {error}");
                 }
-                let stale = |(_, at): &mut (Vec<IpAddr>, Instant)| at.elapsed() > STALE;
+                let stale = |(_, at): &mut (Vec<Found>, Instant)| at.elapsed() > STALE;
                 if error == LookupError::NotFound {
                     known.good.take_if(stale);
                 }

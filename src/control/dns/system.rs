@@ -1,31 +1,53 @@
 //! The names of this machine: `/etc/hosts`, then the servers of `/etc/resolv.conf` or those that
 //! the settings name instead.
 //!
-//! Invariant: `localhost` needs nobody. IPv6 addresses are asked for only when there is no IPv4
-//! address (Kong's order): a host without IPv6 must not see every other request fail.
+//! Invariants: `localhost` needs nobody, a name of `/etc/hosts` no server. Of two families an IPv6
+//! address counts only where this machine has a way to it: one without must not see every other
+//! request fail.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
-    ResolverOpts,
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::rdata::SRV;
+use hickory_resolver::proto::rr::{IntoName, Name, RData, Record, RecordType};
+use hickory_resolver::{Hosts, TokioResolver};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::warn;
 
-use super::{Answer, Answering, Lookup, LookupError};
+use super::{Answer, Answering, Found, Lookup, LookupError, Service, Services};
+use crate::config::settings::DnsKind;
+
+/// Addresses are not kept waiting longer for a server that says nothing about services.
+const SERVICES: Duration = Duration::from_secs(2);
+/// Most targets of one name's services.
+const MOST: usize = 256;
 
 /// The resolver of the system.
 pub struct System {
-    resolver: Option<TokioResolver>,
+    resolver: Option<Resolver>,
+    order: Vec<DnsKind>,
+}
+
+#[derive(Clone)]
+struct Resolver {
+    dns: TokioResolver,
+    hosts: Arc<Hosts>,
 }
 
 impl System {
-    /// Asks these servers; without any, those of the system's configuration. Without a usable one,
-    /// names are looked for in `/etc/hosts` alone.
-    pub fn new(servers: &[SocketAddr]) -> Self {
+    /// Asks these servers for these kinds of records, the next only where the one before has none;
+    /// without any, those of the system's configuration. Without a usable one, names are looked
+    /// for in `/etc/hosts` alone.
+    pub fn new(servers: &[SocketAddr], order: &[DnsKind]) -> Self {
         let with =
             |config| TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         let mut builder = match servers {
@@ -36,45 +58,228 @@ impl System {
             servers => with(these(servers)),
         };
         options(builder.options_mut());
+        let hosts = Hosts::from_system().unwrap_or_else(|error| {
+            warn!("/etc/hosts cannot be read: {error}");
+            Hosts::default()
+        });
+        let hosts = Arc::new(hosts);
         let resolver = builder.build();
+        let resolver = resolver.map_err(|error| warn!("names cannot be resolved: {error}"));
         Self {
-            resolver: resolver
-                .map_err(|error| warn!("names cannot be resolved: {error}"))
-                .ok(),
+            resolver: resolver.ok().map(|dns| Resolver { dns, hosts }),
+            order: order.to_vec(),
         }
     }
 
-    async fn ask(&self, name: &str) -> Result<Answer, LookupError> {
+    async fn ask(&self, name: &str, services: Services) -> Result<Answer, LookupError> {
         if is_localhost(name) {
-            return Ok(Answer {
-                addresses: vec![Ipv4Addr::LOCALHOST.into()],
-                ttl: Duration::MAX,
-            });
+            let found = Found::address(Ipv4Addr::LOCALHOST.into());
+            return answer(vec![found], Duration::MAX);
         }
         let resolver = self.resolver.as_ref();
         let resolver = resolver.ok_or_else(|| LookupError::Failed("no resolver".to_owned()))?;
-        let found =
-            resolver
-                .lookup_ip(name)
-                .await
-                .map_err(|error| match error.is_no_records_found() {
-                    true => LookupError::NotFound,
-                    false => LookupError::Failed(error.to_string()),
-                })?;
-        let addresses: Vec<IpAddr> = found.iter().collect();
-        let ttl = found.as_lookup().answers().iter().map(|record| record.ttl);
-        let ttl = Duration::from_secs(ttl.min().unwrap_or_default().into());
-        match addresses.is_empty() {
-            true => Err(LookupError::NotFound),
-            false => Ok(Answer { addresses, ttl }),
+        let parsed = name.into_name();
+        let parsed = parsed.map_err(|error| LookupError::Failed(error.to_string()))?;
+        if let Some(written) = resolver.written(&parsed) {
+            return written;
         }
+        let mut trouble = None;
+        for kind in &self.order {
+            let asked = match (kind, services) {
+                (DnsKind::Srv, Services::Skip) => continue,
+                (DnsKind::Srv, _) => {
+                    let asked = timeout(SERVICES, resolver.services(parsed.clone(), &self.order));
+                    let late = || Err(LookupError::Failed("no answer in time".to_owned()));
+                    match (asked.await.unwrap_or_else(|_| late()), services) {
+                        // Whoever says nothing about services may still know addresses.
+                        (Err(LookupError::Failed(_)), Services::Try) => continue,
+                        (failed @ Err(LookupError::Failed(_)), _) => return failed,
+                        (asked, _) => asked,
+                    }
+                }
+                (kind, _) => resolver.addresses(parsed.clone(), *kind).await,
+            };
+            match asked {
+                Ok(answer) => return Ok(answer),
+                Err(LookupError::NotFound) => {}
+                Err(error) => trouble = Some(error),
+            }
+        }
+        Err(trouble.unwrap_or(LookupError::NotFound))
     }
 }
 
 impl Lookup for System {
-    fn lookup<'a>(&'a self, name: &'a str) -> Answering<'a> {
-        Box::pin(self.ask(name))
+    fn lookup<'a>(&'a self, name: &'a str, services: Services) -> Answering<'a> {
+        Box::pin(self.ask(name, services))
     }
+}
+
+impl Resolver {
+    /// What `/etc/hosts` says of a name; that is all, then.
+    fn written(&self, name: &Name) -> Option<Result<Answer, LookupError>> {
+        let of = |kind| {
+            let query = Query::query(name.clone(), kind);
+            let found = self.hosts.lookup_static_host(&query);
+            found.map(|found| found.answers().to_vec())
+        };
+        let both = [of(RecordType::A), of(RecordType::AAAA)];
+        let records: Vec<Record> = both.into_iter().flatten().flatten().collect();
+        (!records.is_empty()).then(|| read(&records))
+    }
+
+    /// The addresses of a name.
+    async fn addresses(&self, name: Name, kind: DnsKind) -> Result<Answer, LookupError> {
+        let ask = |kind| self.records(name.clone(), kind);
+        match kind {
+            DnsKind::Aaaa => read(&ask(RecordType::AAAA).await?),
+            DnsKind::Both => {
+                let (four, six) = tokio::join!(ask(RecordType::A), ask(RecordType::AAAA));
+                match (four, six) {
+                    (Ok(four), Ok(six)) => read(&[four, six].concat()),
+                    // Half an answer is one.
+                    (Ok(some), Err(_)) | (Err(_), Ok(some)) => read(&some),
+                    (Err(LookupError::NotFound), Err(error)) | (Err(error), Err(_)) => Err(error),
+                }
+            }
+            DnsKind::A | DnsKind::Srv => read(&ask(RecordType::A).await?),
+        }
+    }
+
+    async fn records(&self, name: Name, kind: RecordType) -> Result<Vec<Record>, LookupError> {
+        let found = self
+            .dns
+            .lookup(name, kind)
+            .await
+            .map_err(LookupError::from)?;
+        Ok(found.answers().to_vec())
+    }
+
+    /// The addresses of the hosts that offer a service: of all that have the best priority (RFC
+    /// 2782), each with its port and weight.
+    async fn services(&self, name: Name, order: &[DnsKind]) -> Result<Answer, LookupError> {
+        let records = self.records(name, RecordType::SRV).await?;
+        let mut ttl = shortest(&records);
+        let offers = records.iter().filter_map(|record| match &record.data {
+            // A root as its target: there is no such service.
+            RData::SRV(offer) => (!offer.target.is_root()).then_some(offer),
+            _ => None,
+        });
+        let offers: Vec<&SRV> = offers.collect();
+        let best = offers.iter().map(|offer| offer.priority).min();
+        let best = best.ok_or(LookupError::NotFound)?;
+        let offers = offers.into_iter().filter(|offer| offer.priority == best);
+        let offers: Vec<&SRV> = offers.take(MOST).collect();
+        // Several may be on one host.
+        let mut hosts = JoinSet::new();
+        let mut known: HashMap<Name, Result<Answer, LookupError>> = HashMap::new();
+        let kind = order.iter().find(|kind| **kind != DnsKind::Srv);
+        let kind = kind.copied().unwrap_or(DnsKind::Both);
+        for offer in &offers {
+            if known
+                .insert(offer.target.clone(), Err(LookupError::NotFound))
+                .is_none()
+            {
+                let (us, host) = (self.clone(), offer.target.clone());
+                hosts.spawn(async move {
+                    let written = us.written(&host);
+                    let answer = match written {
+                        Some(written) => written,
+                        None => us.addresses(host.clone(), kind).await,
+                    };
+                    (host, answer)
+                });
+            }
+        }
+        while let Some(done) = hosts.join_next().await {
+            if let Ok((host, answer)) = done {
+                known.insert(host, answer);
+            }
+        }
+        let mut found = Vec::new();
+        let mut trouble = None;
+        for offer in offers {
+            match known.get(&offer.target) {
+                Some(Ok(answer)) => {
+                    ttl = ttl.min(answer.ttl);
+                    let service = Service::from(offer);
+                    let addresses = answer.found.iter();
+                    found.extend(addresses.map(|it| Found {
+                        ip: it.ip,
+                        service: Some(service.clone()),
+                    }));
+                }
+                Some(Err(error)) => trouble = Some(error),
+                None => {}
+            }
+        }
+        match (found.is_empty(), trouble) {
+            // There is a service, so that addresses of the name are no answer.
+            (true, error) => Err(LookupError::Failed(format!(
+                "no host of its services has an address: {}",
+                error.unwrap_or(&LookupError::NotFound)
+            ))),
+            (false, _) => answer(found, ttl),
+        }
+    }
+}
+
+impl From<&SRV> for Service {
+    fn from(offer: &SRV) -> Self {
+        let host = offer.target.to_utf8();
+        Self {
+            host: host.trim_end_matches('.').to_ascii_lowercase().into(),
+            port: offer.port,
+            // Kong's reading: the least, not none.
+            weight: offer.weight.max(1),
+        }
+    }
+}
+
+impl From<NetError> for LookupError {
+    fn from(error: NetError) -> Self {
+        match error.is_no_records_found() {
+            true => Self::NotFound,
+            false => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// The addresses among records.
+fn read(records: &[Record]) -> Result<Answer, LookupError> {
+    let address = |record: &Record| match &record.data {
+        RData::A(ip) => Some(IpAddr::V4(ip.0)),
+        RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
+        _ => None,
+    };
+    let mut ips: Vec<IpAddr> = records.iter().filter_map(address).collect();
+    if ips.iter().any(IpAddr::is_ipv4) {
+        ips.retain(|ip| ip.is_ipv4() || has_way(*ip));
+    }
+    answer(
+        ips.into_iter().map(Found::address).collect(),
+        shortest(records),
+    )
+}
+
+fn answer(found: Vec<Found>, ttl: Duration) -> Result<Answer, LookupError> {
+    match found.is_empty() {
+        true => Err(LookupError::NotFound),
+        false => Ok(Answer { found, ttl }),
+    }
+}
+
+fn shortest(records: &[Record]) -> Duration {
+    let ttl = records.iter().map(|record| record.ttl).min();
+    Duration::from_secs(ttl.unwrap_or_default().into())
+}
+
+/// Whether this machine knows a way to an address. Nothing is sent for that.
+fn has_way(ip: IpAddr) -> bool {
+    // The port does not matter, but must not be 0.
+    let found = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))
+        .and_then(|socket| socket.connect(SocketAddr::new(ip, 9)));
+    found.is_ok()
 }
 
 /// Exactly these servers, and no domains to search in.
@@ -91,7 +296,6 @@ fn these(servers: &[SocketAddr]) -> ResolverConfig {
 }
 
 fn options(options: &mut ResolverOpts) {
-    options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
     options.use_hosts_file = ResolveHosts::Always;
     // Who asks remembers; a second memory would only make answers older.
     options.cache_size = 0;
@@ -112,9 +316,13 @@ mod tests {
 
     #[tokio::test]
     async fn localhost_needs_nobody() {
-        let nobody = System { resolver: None };
-        let answer = nobody.ask("api.LOCALHOST.").await.unwrap();
-        assert_eq!(answer.addresses, [IpAddr::from([127, 0, 0, 1])]);
-        assert!(nobody.ask("localhost.test").await.is_err());
+        let nobody = System {
+            resolver: None,
+            order: vec![DnsKind::Srv, DnsKind::Both],
+        };
+        let answer = nobody.ask("api.LOCALHOST.", Services::Try).await.unwrap();
+        let here = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(answer.found, [Found::address(here)]);
+        assert!(nobody.ask("localhost.test", Services::Try).await.is_err());
     }
 }

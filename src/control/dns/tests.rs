@@ -194,3 +194,41 @@ async fn changed_targets_of_a_living_cluster_are_used() {
     assert!(Arc::ptr_eq(&first.clusters[0], &second.clusters[0]));
     assert_eq!(seen(&second), known(&["10.0.0.2:2 100"]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn services_are_asked_for_where_there_may_be_some() {
+    let (names, loader) = start();
+    names.set("a.test", &["10.0.0.1"], 10);
+    let snapshot = testkit::load(&loader, HOST);
+    settle().await;
+    assert_eq!(names.last(), Some(Services::Try));
+    // That there are none is remembered for a while.
+    for _ in 0..2 {
+        pass(10).await;
+        assert_eq!(names.last(), Some(Services::Skip));
+    }
+    let service = |host: &str, ip: [u8; 4], port, weight| Found {
+        ip: ip.into(),
+        service: Some(Service {
+            host: host.into(),
+            port,
+            weight,
+        }),
+    };
+    let found = vec![
+        service("one", [10, 0, 0, 1], 8001, 3),
+        // Two hosts that are one count together.
+        service("two", [10, 0, 0, 2], 0, 4),
+        service("three", [10, 0, 0, 2], 0, 5),
+    ];
+    let ttl = 10 * SECOND;
+    names.put("a.test", Ok(Answer { found, ttl }));
+    pass(10).await;
+    assert_eq!(names.last(), Some(Services::Try));
+    assert_eq!(
+        seen(&snapshot),
+        known(&["10.0.0.1:8001 3", "10.0.0.2:80 9"])
+    );
+    pass(10).await;
+    assert_eq!(names.last(), Some(Services::Need));
+}

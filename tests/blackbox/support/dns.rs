@@ -1,7 +1,7 @@
 //! A DNS server that says what a test wants (RFC 1035), over UDP on loopback.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,14 +10,50 @@ use super::eventually;
 /// What a server says about a name.
 #[derive(Clone, Debug)]
 pub enum Says {
-    /// These addresses, good for so many seconds.
-    At(Vec<Ipv4Addr>, u32),
+    /// These records, good for so many seconds.
+    Records(Vec<Record>, u32),
     /// No such name.
     Nobody,
     /// It failed.
     Failure,
     /// Not a word.
     Nothing,
+}
+
+/// What a server knows of a name.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// An address.
+    At(IpAddr),
+    /// A service: priority, weight, port, host.
+    Service(u16, u16, u16, &'static str),
+}
+
+impl Record {
+    fn kind(&self) -> u16 {
+        match self {
+            Record::At(IpAddr::V4(_)) => TYPE_A,
+            Record::At(IpAddr::V6(_)) => 28,
+            Record::Service(..) => 33,
+        }
+    }
+
+    fn data(&self) -> Vec<u8> {
+        match self {
+            Record::At(IpAddr::V4(ip)) => ip.octets().to_vec(),
+            Record::At(IpAddr::V6(ip)) => ip.octets().to_vec(),
+            Record::Service(priority, weight, port, host) => {
+                let numbers = [priority, weight, port];
+                let mut data: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+                for label in host.split('.') {
+                    data.push(u8::try_from(label.len()).unwrap());
+                    data.extend(label.as_bytes());
+                }
+                data.push(0);
+                data
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -56,8 +92,22 @@ impl NameServer {
 
     /// The addresses of a name from now on.
     pub fn at(&self, name: &str, addresses: &[[u8; 4]], ttl: u32) {
-        let addresses = addresses.iter().map(|ip| Ipv4Addr::from(*ip));
-        self.set(name, Says::At(addresses.collect(), ttl));
+        let addresses = addresses.iter().map(|ip| Record::At((*ip).into()));
+        self.set(name, Says::Records(addresses.collect(), ttl));
+    }
+
+    /// One address of each family.
+    pub fn at_both(&self, name: &str, four: [u8; 4], six: Ipv6Addr) {
+        let records = vec![Record::At(four.into()), Record::At(six.into())];
+        self.set(name, Says::Records(records, 60));
+    }
+
+    /// The services of a name from now on.
+    pub fn offers(&self, name: &str, services: &[(u16, u16, u16, &'static str)], ttl: u32) {
+        let records = services
+            .iter()
+            .map(|of| Record::Service(of.0, of.1, of.2, of.3));
+        self.set(name, Says::Records(records.collect(), ttl));
     }
 
     /// How often it was asked for this name.
@@ -107,24 +157,27 @@ fn answer(query: &[u8], state: &Mutex<State>) -> Option<Vec<u8>> {
     if kind == TYPE_A {
         *state.asked.entry(name.clone()).or_default() += 1;
     }
-    let (code, addresses, ttl) = match state.names.get(&name).cloned() {
-        Some(Says::At(addresses, ttl)) if kind == TYPE_A => (0, addresses, ttl),
-        Some(Says::At(_, ttl)) => (0, Vec::new(), ttl),
+    let (code, records, ttl) = match state.names.get(&name).cloned() {
+        Some(Says::Records(records, ttl)) => (0, records, ttl),
         Some(Says::Nobody) | None => (3, Vec::new(), 0),
         Some(Says::Failure) => (2, Vec::new(), 0),
         Some(Says::Nothing) => return None,
     };
+    let records: Vec<&Record> = records.iter().filter(|it| it.kind() == kind).collect();
     let mut out = query[..2].to_vec();
     // An answer, recursion desired and available.
     out.extend([0x81, 0x80 | code]);
-    out.extend([0, 1, 0, u8::try_from(addresses.len()).unwrap(), 0, 0, 0, 0]);
+    out.extend([0, 1, 0, u8::try_from(records.len()).unwrap(), 0, 0, 0, 0]);
     out.extend(&query[12..end + 4]);
-    for address in addresses {
-        // The name of the question, IN A.
-        out.extend([0xc0, 12, 0, 1, 0, 1]);
+    for record in records {
+        // The name of the question, IN.
+        out.extend([0xc0, 12]);
+        out.extend(kind.to_be_bytes());
+        out.extend([0, 1]);
         out.extend(ttl.to_be_bytes());
-        out.extend([0, 4]);
-        out.extend(address.octets());
+        let data = record.data();
+        out.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+        out.extend(data);
     }
     Some(out)
 }
