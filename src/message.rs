@@ -17,4 +17,4 @@ pub use body::{BodyError, BodyWish, RequestBody};
 pub use head::{ConnInfo, Framing, RequestHead, ResponseHead, Span, TlsInfo, Version};
 pub use headers::{Headers, Known, Mask};
 pub use record::{Entity, Latencies, Record, Try};
-pub use reply::{Blame, Origin, Reply, ReplyBody};
+pub use reply::{Blame, Origin, Reply, ReplyBody, http_status};

@@ -6,19 +6,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::error::ProxyError;
 use super::exchange::{Exchange, Target};
-use super::heads;
 use super::live::{BUFFER, Live, Worker};
 use super::pump::Waits;
 use super::rewrite::{Lines, clean_response};
 use crate::http1::{parse, write};
 use crate::message::{BodyError, ConnInfo, Framing};
-use crate::plugin::Outcome;
 use crate::snapshot::Service;
 use crate::tls::io::Io;
 use crate::upstream::{Limit, Permit, UpstreamError, UpstreamErrorKind, connect, is_idempotent};
@@ -417,25 +414,4 @@ pub fn broken(kind: UpstreamErrorKind) -> ProxyError {
         reused: false,
         sent: true,
     })
-}
-
-/// What the head alone says of how the exchange ended; `None` while gRPC's trailers are awaited.
-pub fn head_outcome(ex: &Exchange) -> Option<Outcome> {
-    let head = &ex.response;
-    if head.status != 200 || !head.is_grpc() {
-        return Some(Outcome::Status(head.status));
-    }
-    let status = heads::grpc_status(head.headers.get("grpc-status"));
-    let status = status.or(head.framing.is_none().then_some(GRPC_UNKNOWN));
-    status.map(Outcome::Grpc)
-}
-
-/// gRPC's code for an answer without a status.
-const GRPC_UNKNOWN: u32 = 2;
-
-/// What the end of a body says of it.
-pub fn end_outcome(trailers: Option<&HeaderMap>) -> Outcome {
-    let value = trailers.and_then(|fields| fields.get("grpc-status"));
-    let status = heads::grpc_status(value.map(HeaderValue::as_bytes));
-    Outcome::Grpc(status.unwrap_or(GRPC_UNKNOWN))
 }

@@ -18,7 +18,7 @@ use http::{Request, Response};
 use self::relay::Answer;
 use self::reply::ReplyBody;
 use self::stream::Stream;
-use super::attempt::{self, Sends, Times};
+use super::attempt::{Sends, Times};
 use super::error::ProxyError;
 use super::exchange::{Exchange, has_body, whole_framing};
 use super::forward_http2;
@@ -250,7 +250,7 @@ async fn pass_back(
     ex.upstream_head();
     let te_trailers = ex.request.te_trailers;
     clean_response(&mut ex.response, te_trailers, false);
-    if let Some(outcome) = attempt::head_outcome(ex)
+    if let Some(outcome) = heads::head_outcome(&ex.response)
         && let Some(reply) = ex.outcome(outcome, true)
     {
         return self::answer(stream, &reply).await;

@@ -66,6 +66,8 @@ pub struct Exchange {
     /// When the last attempt began.
     attempted: Option<Instant>,
     outcome_due: bool,
+    /// The upstream's answer has begun, and only its end says how it went.
+    verdict_due: bool,
     gated: Option<Instant>,
     /// When the client's body was waited for last.
     body_came: Option<Instant>,
@@ -99,6 +101,7 @@ impl Default for Exchange {
             permits: Permits::default(),
             attempted: None,
             outcome_due: false,
+            verdict_due: false,
             gated: None,
             body_came: None,
             handed_over: None,
@@ -126,6 +129,7 @@ impl Exchange {
         (self.head_in, self.over, self.attempted) = (None, None, None);
         self.hashed = Hashed::default();
         self.permits = Permits::default();
+        self.verdict_due = false;
         self.status = 0;
         self.interim.clear();
     }
@@ -282,8 +286,9 @@ impl Exchange {
         }
     }
 
-    /// Tells the plugins how it ended, once; an answer to give instead.
+    /// Tells the endpoint and the plugins how it ended, once; an answer to give instead.
     pub fn outcome(&mut self, outcome: Outcome, replaceable: bool) -> Option<Reply> {
+        self.verdict(outcome);
         if !std::mem::take(&mut self.outcome_due) {
             return None;
         }

@@ -19,6 +19,7 @@ use crate::http1::parse::target::Authority;
 use crate::message::{
     ConnInfo, Framing, Headers, Known, Mask, RequestHead, ResponseHead, Span, Version,
 };
+use crate::plugin::Outcome;
 
 /// Fields that HTTP/2 has no place for (RFC 9113 §8.2.2).
 const CONNECTION: Mask = Mask::of(&[
@@ -372,6 +373,26 @@ pub fn trailer_map(headers: &Headers) -> HeaderMap {
 /// What gRPC says in a head or in trailers.
 pub fn grpc_status(value: Option<&[u8]>) -> Option<u32> {
     std::str::from_utf8(value?).ok()?.trim().parse().ok()
+}
+
+/// What the head alone says of how the exchange ended; `None` while gRPC's trailers are awaited.
+pub fn head_outcome(head: &ResponseHead) -> Option<Outcome> {
+    if head.status != 200 || !head.is_grpc() {
+        return Some(Outcome::Status(head.status));
+    }
+    let status = grpc_status(head.headers.get("grpc-status"));
+    let status = status.or(head.framing.is_none().then_some(GRPC_UNKNOWN));
+    status.map(Outcome::Grpc)
+}
+
+/// gRPC's code for an answer without a status.
+const GRPC_UNKNOWN: u32 = 2;
+
+/// What the end of a body says of it.
+pub fn end_outcome(trailers: Option<&HeaderMap>) -> Outcome {
+    let value = trailers.and_then(|fields| fields.get("grpc-status"));
+    let status = grpc_status(value.map(HeaderValue::as_bytes));
+    Outcome::Grpc(status.unwrap_or(GRPC_UNKNOWN))
 }
 
 #[cfg(test)]

@@ -131,6 +131,25 @@ impl Reply {
     }
 }
 
+/// What a gRPC status means as an HTTP status, the other way round (Envoy's mapping, where HTTP
+/// has more than one).
+pub fn http_status(grpc: u32) -> u16 {
+    match grpc {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
+}
+
 /// The content type of every answer with words.
 pub const JSON: &str = "application/json; charset=utf-8";
 

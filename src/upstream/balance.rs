@@ -93,10 +93,10 @@ impl Picked {
         Some((&self.held.cluster, self.held.policy.capacity.as_ref()?))
     }
 
-    /// A response head came.
+    /// A response head came that says it all.
     pub fn answered(&self, status: u16, began: Instant, now: Instant) {
-        self.measure(began, now);
-        self.judge(Ok(status), began, now);
+        self.timed(began, now);
+        self.judge(Ok(status), now);
         let checks = &self.held.policy.checks;
         let event = match (&checks.passive, self.trial) {
             // What neither list has is an answer at least.
@@ -107,9 +107,33 @@ impl Picked {
         self.report(event, now);
     }
 
+    /// A response head came whose end says how it went (gRPC's status in trailers): see
+    /// [`Picked::ended`]. A trial has shown enough: a stream may take hours.
+    pub fn began_answer(&self, began: Instant, now: Instant) {
+        self.timed(began, now);
+        self.report(self.trial.then_some(Event::Success), now);
+    }
+
+    /// An answer that had begun has ended with what a status means, or broke off.
+    pub fn ended(&self, outcome: Result<u16, UpstreamErrorKind>, now: Instant) {
+        self.judge(outcome, now);
+        let checks = &self.held.policy.checks;
+        let Some(counts) = &checks.passive else {
+            return;
+        };
+        let event = match outcome {
+            Ok(status) => checks.judge(counts, status),
+            Err(_) => Some(Event::TcpFailure),
+        };
+        if let Some(event) = event {
+            let seen = (Witness::Traffic, event);
+            self.held.cluster.report(self, seen, checks, now);
+        }
+    }
+
     /// The attempt brought no response head.
     pub fn failed(&self, kind: UpstreamErrorKind, began: Instant, now: Instant) {
-        self.judge(Err(kind), began, now);
+        self.judge(Err(kind), now);
         // Refusing is quick: it must not look like a fast answer.
         self.measure(began, now.max(began + PENALTY));
         self.report(
@@ -138,10 +162,17 @@ impl Picked {
         }
     }
 
-    fn judge(&self, outcome: Result<u16, UpstreamErrorKind>, began: Instant, now: Instant) {
+    fn judge(&self, outcome: Result<u16, UpstreamErrorKind>, now: Instant) {
         if let Some(outliers) = &self.held.policy.outliers {
-            let cluster = &self.held.cluster;
-            cluster.judge(outliers, self, outcome, (began, now));
+            self.held.cluster.judge(outliers, self, outcome, now);
+        }
+    }
+
+    fn timed(&self, began: Instant, now: Instant) {
+        self.measure(began, now);
+        if let Some(outliers) = &self.held.policy.outliers {
+            let took = now.saturating_duration_since(began);
+            self.held.cluster.note_time(outliers, self, took);
         }
     }
 

@@ -140,18 +140,21 @@ impl Endpoint {
 }
 
 impl Cluster {
-    /// An attempt ended with a status, or without an answer after so much time.
+    /// A response head came after so much time.
+    pub(super) fn note_time(&self, of: &Outliers, endpoint: &Endpoint, took: Duration) {
+        if of.latency_factor.is_some() {
+            endpoint.conduct().note(took);
+        }
+    }
+
+    /// An attempt ended with a status, or without an answer.
     pub(super) fn judge(
         &self,
         of: &Outliers,
         endpoint: &Endpoint,
         outcome: Result<u16, UpstreamErrorKind>,
-        (began, now): (Instant, Instant),
+        now: Instant,
     ) {
-        if of.latency_factor.is_some() && outcome.is_ok() {
-            let took = now.saturating_duration_since(began);
-            endpoint.conduct().note(took);
-        }
         if of.consecutive == 0 || outcome == Err(UpstreamErrorKind::Deadline) {
             return;
         }
@@ -299,7 +302,7 @@ mod tests {
     fn fail(cluster: &Cluster, of: &Outliers, ix: usize, times: usize, now: Instant) {
         let endpoint = cluster.endpoints().endpoints[ix].clone();
         for _ in 0..times {
-            cluster.judge(of, &endpoint, Err(UpstreamErrorKind::Connect), (now, now));
+            cluster.judge(of, &endpoint, Err(UpstreamErrorKind::Connect), now);
         }
     }
 
@@ -309,7 +312,7 @@ mod tests {
         let start = Instant::now();
         fail(&cluster, &of, 0, 2, start);
         let endpoint = cluster.endpoints().endpoints[0].clone();
-        cluster.judge(&of, &endpoint, Ok(500), (start, start));
+        cluster.judge(&of, &endpoint, Ok(500), start);
         fail(&cluster, &of, 0, 2, start);
         assert_eq!(out(&cluster), [0usize; 0], "an answer ends the row");
         fail(&cluster, &of, 0, 1, start);
@@ -347,7 +350,7 @@ mod tests {
             for (ix, endpoint) in set.endpoints.iter().enumerate() {
                 let took = Duration::from_millis(if ix == 2 { 400 } else { 100 });
                 for _ in 0..6 {
-                    cluster.judge(&of, endpoint, Ok(200), (now, now + took));
+                    cluster.note_time(&of, endpoint, took);
                 }
             }
             assert_eq!(out(&cluster), [0usize; 0]);

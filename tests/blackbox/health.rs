@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::support::grpc::Server;
+use crate::support::grpc::{Fed, NOT_SERVING, SERVING, Server, call, fed, status};
+use crate::support::h2::connect;
 use crate::support::upstream::{Nobody, reply};
+use crate::support::x509::Authority;
 use crate::support::{Gateway, Request, Upstream, eventually, gateway};
 
 /// A target that answers with the status in the cell.
@@ -246,4 +248,160 @@ async fn connecting_is_enough_for_tcp_and_not_for_grpc() {
         });
         eventually("it is known", || words(&gateway) == [word]);
     }
+}
+
+fn active(kind: &str, more: &str) -> String {
+    format!(
+        "{{active: {{type: {kind}, healthy: {{interval: 0.05, successes: 1}},
+          unhealthy: {{interval: 0.05, http_failures: 1, tcp_failures: 1, timeouts: 1}} {more}}}}}"
+    )
+}
+
+#[test]
+fn a_grpc_server_says_itself_how_it_is() {
+    let server = Server::start(None);
+    server.says(SERVING);
+    let gateway = start(&active("grpc", ""), &[&server]);
+    eventually("a probe", || !server.heads().is_empty());
+    for (said, word) in [
+        (NOT_SERVING, "UNHEALTHY"),
+        (SERVING, "HEALTHY"),
+        (NOT_SERVING, "UNHEALTHY"),
+    ] {
+        server.says(said);
+        eventually("it is known", || words(&gateway) == [word]);
+    }
+    let head = server.heads().remove(0);
+    assert_eq!(head.method, "POST");
+    assert_eq!(head.uri.path(), "/grpc.health.v1.Health/Check");
+    assert_eq!(head.headers["content-type"], "application/grpc");
+    assert_eq!(head.headers["te"], "trailers");
+}
+
+/// Probes verify certificates unless they are told not to, by a name of their own.
+#[test]
+fn probes_over_tls_believe_only_who_can_prove_its_name() {
+    let authority = Authority::new();
+    let pair = authority.issue(&["pool.test"]);
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca.path(), authority.pem()).unwrap();
+    let ca = ca.path().display().to_string();
+    let web = Upstream::answering_tls(pair.server(&[]), |_| reply(200, &[], b""));
+    let rpc = Server::start(Some(pair.server(&["h2"])));
+    rpc.says(SERVING);
+    let targets: [(&str, &dyn std::fmt::Display); 2] = [("https", &web), ("grpcs", &rpc)];
+    for (kind, target) in targets {
+        for (more, trusted, word) in [
+            (", https_verify_certificate: false", false, "HEALTHY"),
+            (", https_sni: pool.test", true, "HEALTHY"),
+            (", https_sni: pool.test", false, "UNHEALTHY"),
+            (", https_sni: other.test", true, "UNHEALTHY"),
+        ] {
+            // From the other word, or nothing would show that a probe has come.
+            let checks = active(kind, more);
+            let config = format!(
+                "
+services: [{{host: pool, routes: [{{paths: ['/']}}]}}]
+upstreams: [{{name: pool, targets: [{{target: '{target}'}}], healthchecks: {checks}}}]"
+            );
+            let mut setup = gateway(&config);
+            if trusted {
+                setup = setup.env("SSL_CERT_FILE", &ca);
+            }
+            let gateway = setup.start();
+            let path = format!("/upstreams/pool/targets/{target}/");
+            let other = if word == "HEALTHY" {
+                "unhealthy"
+            } else {
+                "healthy"
+            };
+            assert_eq!(put(&gateway, &(path + other)), 204);
+            eventually(&format!("{kind}{more} {trusted}"), || {
+                words(&gateway) == [word]
+            });
+        }
+    }
+}
+
+/// A gateway whose only target speaks gRPC.
+fn calling(server: &Server, upstream: &str) -> Gateway {
+    let config = "
+services: [{host: pool, protocol: grpc, retries: 0, routes: [{paths: ['/'], protocols: [grpc]}]}]
+upstreams: [{name: pool, targets: [{target: '<up>'}], <upstream>}]";
+    let setup = gateway(config).fill("up", server);
+    setup.fill("upstream", upstream).start()
+}
+
+/// gRPC's statuses count as the HTTP statuses that they mean, in the head and in the trailers.
+#[tokio::test]
+async fn what_calls_come_to_marks_a_target_down() {
+    let passive =
+        "healthchecks: {passive: {unhealthy: {http_failures: 2}, healthy: {successes: 1}}}";
+    for failing in [
+        "/test.Echo/Fail14",
+        "/test.Echo/Late14",
+        "/test.Echo/Late13",
+    ] {
+        let server = Server::start(None);
+        let gateway = calling(&server, passive);
+        let code = &failing[failing.len() - 2..];
+        // What the caller did wrong says nothing, and a success ends the row.
+        for (path, expected) in [
+            ("/test.Echo/Fail5", "5"),
+            ("/test.Echo/Late3", "3"),
+            (failing, code),
+            ("/test.Echo/Unary", "0"),
+            (failing, code),
+        ] {
+            assert_eq!(status(gateway.proxy(), path).await, expected);
+        }
+        assert_eq!(words(&gateway), ["HEALTHY"]);
+        assert_eq!(status(gateway.proxy(), failing).await, code);
+        eventually("it is down", || words(&gateway) == ["UNHEALTHY"]);
+        let before = server.heads().len();
+        assert_eq!(status(gateway.proxy(), "/test.Echo/Unary").await, "14");
+        assert_eq!(server.heads().len(), before, "nobody asked it");
+    }
+}
+
+#[tokio::test]
+async fn calls_that_fail_in_a_row_take_a_target_out() {
+    let outliers = "outlier_detection: {consecutive_failures: 3, ejection_time: 60}";
+    for failing in ["/test.Echo/Fail14", "/test.Echo/Late4"] {
+        let server = Server::start(None);
+        let gateway = calling(&server, outliers);
+        for path in [failing, failing, "/test.Echo/Late13", failing, failing] {
+            status(gateway.proxy(), path).await;
+        }
+        assert_eq!(
+            words(&gateway),
+            ["HEALTHCHECKS_OFF"],
+            "13 is no failure of the way"
+        );
+        status(gateway.proxy(), failing).await;
+        eventually("it is out", || words(&gateway) == ["UNHEALTHY"]);
+    }
+}
+
+/// A stream that lasts is enough to show that a target is well again.
+#[tokio::test]
+async fn a_long_stream_brings_a_target_back() {
+    let server = Server::start(None);
+    let passive = "healthchecks: {passive: {probation: 0.2, unhealthy: {http_failures: 1}}}";
+    let gateway = calling(&server, passive);
+    assert_eq!(status(gateway.proxy(), "/test.Echo/Fail14").await, "14");
+    assert_eq!(words(&gateway), ["UNHEALTHY"]);
+    let mut client = connect::<Fed>(gateway.proxy()).await;
+    let (feed, body) = fed();
+    let mut body = Some(body);
+    let answer = loop {
+        let sent = body.take().unwrap_or_else(|| fed().1);
+        let call = call("/test.Echo/Both", sent);
+        let answer = client.send_request(call).await.unwrap();
+        if !answer.headers().contains_key("grpc-status") {
+            break answer;
+        }
+    };
+    eventually("it is back", || words(&gateway) == ["HEALTHY"]);
+    drop((feed, answer));
 }

@@ -11,9 +11,10 @@ use crate::gateway::error::ProxyError;
 use crate::gateway::heads;
 use crate::gateway::live::Worker;
 use crate::gateway::rewrite::{self, Upward};
-use crate::message::{BodyError, ConnInfo, Framing, Origin, Reply, Try};
+use crate::message::{BodyError, ConnInfo, Framing, Origin, Reply, Try, http_status};
+use crate::plugin::Outcome;
 use crate::upstream::{
-    Cluster, Endpoint, Permit, Picked, PoolKey, Resolution, Retry, UpstreamError,
+    Cluster, Endpoint, Permit, Picked, PoolKey, Resolution, Retry, UpstreamError, UpstreamErrorKind,
 };
 
 /// What a request has taken of its upstream's limits.
@@ -207,9 +208,14 @@ impl Exchange {
         let now = Instant::now();
         self.head_in = Some(now);
         self.origin = Origin::Upstream;
+        let status = self.status_of_head();
         if let Some(endpoint) = &self.endpoint {
             let began = self.upstream_since(now);
-            endpoint.answered(self.response.status, began, now);
+            match status {
+                Some(status) => endpoint.answered(status, began, now),
+                None => endpoint.began_answer(began, now),
+            }
+            self.verdict_due = status.is_none();
         }
         if let Some(last) = self.tries.last_mut() {
             last.status = Some(self.response.status);
@@ -217,6 +223,29 @@ impl Exchange {
         if self.facts.upstream_method.is_some() {
             self.fit_to_method();
         }
+    }
+
+    /// How the endpoint did, as an HTTP status; nothing while gRPC's trailers are awaited.
+    fn status_of_head(&self) -> Option<u16> {
+        match heads::head_outcome(&self.response)? {
+            Outcome::Grpc(status) => Some(http_status(status)),
+            _ => Some(self.response.status),
+        }
+    }
+
+    /// What the end of an answer says of the endpoint, where its head said nothing.
+    pub(super) fn verdict(&mut self, outcome: Outcome) {
+        let Some(endpoint) = self.endpoint.as_ref().filter(|_| self.verdict_due) else {
+            return;
+        };
+        self.verdict_due = false;
+        let outcome = match outcome {
+            Outcome::Grpc(status) => Ok(http_status(status)),
+            Outcome::Failed(_) => Err(UpstreamErrorKind::Closed),
+            Outcome::Status(status) => Ok(status),
+            Outcome::Abandoned => return,
+        };
+        endpoint.ended(outcome, Instant::now());
     }
 
     /// The upstream answered another method than the client used: a client's `HEAD` gets no body,
@@ -297,12 +326,13 @@ impl Exchange {
     /// The head in hand is given up for another attempt.
     pub fn give_answer_up(&mut self) {
         let status = self.response.status;
+        let judged = self.status_of_head().unwrap_or(status);
         if let Some(last) = self.tries.last_mut() {
             last.status = Some(status);
         }
         if let Some(endpoint) = self.endpoint.take() {
             let now = Instant::now();
-            endpoint.answered(status, self.upstream_since(now), now);
+            endpoint.answered(judged, self.upstream_since(now), now);
             endpoint.end(false);
         }
     }

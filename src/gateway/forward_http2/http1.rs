@@ -10,11 +10,12 @@ use bytes::{Bytes, BytesMut};
 use tokio_util::io::poll_read_buf;
 
 use super::{Http2Answer, Way};
-use crate::gateway::attempt::{Sends, Times, Wait, broken, end_outcome, head_outcome};
+use crate::gateway::attempt::{Sends, Times, Wait, broken};
 use crate::gateway::client::{Client, Inbound};
 use crate::gateway::drive_http1::{Busy, Next, answer_with, fail, write_head};
 use crate::gateway::error::ProxyError;
 use crate::gateway::exchange::{Exchange, whole_framing};
+use crate::gateway::heads::{end_outcome, head_outcome};
 use crate::gateway::live::{BUFFER, Live, Worker};
 use crate::gateway::pump::Waits;
 use crate::gateway::rewrite::clean_response;
@@ -223,7 +224,7 @@ impl Trip<'_> {
         ex.upstream_head();
         let te_trailers = ex.request.te_trailers;
         clean_response(&mut ex.response, te_trailers, false);
-        if let Some(outcome) = head_outcome(ex)
+        if let Some(outcome) = head_outcome(&ex.response)
             && let Some(reply) = ex.outcome(outcome, true)
         {
             let inbound = self.feed.rest();

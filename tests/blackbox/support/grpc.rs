@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -102,12 +103,25 @@ impl Messages {
     }
 }
 
+/// The status of a call with one message, wherever it stands.
+pub async fn status(proxy: SocketAddr, path: &str) -> String {
+    let mut client = super::h2::connect::<Fed>(proxy).await;
+    let answer = client.send_request(unary(path, b"m")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let (head, mut body) = answer.into_parts();
+    let (_, trailers) = Messages::default().all(&mut body).await;
+    let status = head.headers.get("grpc-status");
+    let status = status.unwrap_or_else(|| &trailers["grpc-status"]);
+    status.to_str().unwrap().to_owned()
+}
+
 /// A gRPC server of its own thread: `/test.Echo/Unary` answers each message once it ended,
 /// `/test.Echo/Stream` three times, `/test.Echo/Both` at once; `/test.Echo/Fail` answers with
 /// trailers alone, `/test.Echo/Fail14` so with that status, `/test.Echo/Late14` behind a message.
 pub struct Server {
     address: SocketAddr,
-    heads: Arc<Mutex<Vec<http::request::Parts>>>,
+    heads: Heads,
+    health: Arc<AtomicU8>,
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
@@ -122,8 +136,9 @@ impl Server {
     pub fn start(tls: Option<Arc<ServerConfig>>) -> Self {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let (told, telling) = std::sync::mpsc::channel();
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let record = heads.clone();
+        let heads = Heads::default();
+        let health = Arc::new(AtomicU8::new(UNKNOWN));
+        let record = (heads.clone(), health.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = { runtime }.enable_all().build().unwrap();
@@ -139,8 +154,15 @@ impl Server {
         Self {
             address: telling.recv().unwrap(),
             heads,
+            health,
             _stop: stop,
         }
+    }
+
+    /// What its service of health checks says from now on: [`SERVING`] or another status of
+    /// `grpc.health.v1.HealthCheckResponse`. Before, it echoes the question.
+    pub fn says(&self, health: u8) {
+        self.health.store(health, Ordering::SeqCst);
     }
 
     /// The heads that reached it.
@@ -151,31 +173,39 @@ impl Server {
 
 type Heads = Arc<Mutex<Vec<http::request::Parts>>>;
 
-async fn accept(listener: TcpListener, tls: Option<Arc<ServerConfig>>, heads: Heads) {
+/// Statuses of health checks.
+const UNKNOWN: u8 = 0;
+pub const SERVING: u8 = 1;
+pub const NOT_SERVING: u8 = 2;
+
+type Record = (Heads, Arc<AtomicU8>);
+
+async fn accept(listener: TcpListener, tls: Option<Arc<ServerConfig>>, record: Record) {
     while let Ok((tcp, _)) = listener.accept().await {
-        let (tls, heads) = (tls.clone(), heads.clone());
+        let (tls, record) = (tls.clone(), record.clone());
         tokio::spawn(async move {
             match tls {
                 Some(tls) => {
                     let acceptor = tokio_rustls::TlsAcceptor::from(tls);
                     if let Ok(stream) = acceptor.accept(tcp).await {
-                        serve(stream, heads).await;
+                        serve(stream, record).await;
                     }
                 }
-                None => serve(tcp, heads).await,
+                None => serve(tcp, record).await,
             }
         });
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, heads: Heads) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, record: Record) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let heads = heads.clone();
+        let (heads, health) = record.clone();
         async move {
             let (parts, body) = request.into_parts();
             let path = parts.uri.path().to_owned();
             heads.lock().unwrap().push(parts);
-            Ok::<_, Infallible>(answer(&path, body))
+            let health = health.load(Ordering::SeqCst);
+            Ok::<_, Infallible>(answer(&path, body, health))
         }
     });
     let io = TokioIo::new(stream);
@@ -184,8 +214,9 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, heads: Hea
         .await;
 }
 
-fn answer(path: &str, mut body: Incoming) -> Response<Fed> {
+fn answer(path: &str, mut body: Incoming, health: u8) -> Response<Fed> {
     let (feed, answer) = fed();
+    let checked = path == "/grpc.health.v1.Health/Check" && health != UNKNOWN;
     let response = Response::builder().header("content-type", "application/grpc");
     if let Some((_, status)) = path.split_once("/Fail") {
         return response
@@ -199,7 +230,11 @@ fn answer(path: &str, mut body: Incoming) -> Response<Fed> {
     let times = if path.ends_with("/Stream") { 3 } else { 1 };
     tokio::spawn(async move {
         let mut messages = Messages::default();
-        while let Some(message) = messages.next(&mut body).await {
+        while let Some(mut message) = messages.next(&mut body).await {
+            if checked {
+                // Field 1, a varint.
+                message = vec![8, health];
+            }
             for _ in 0..times {
                 let _ = feed.send(Frame::data(self::message(&message)));
             }
