@@ -16,6 +16,7 @@ mod breaker;
 mod capacity;
 mod check;
 mod consul;
+mod consul_odd;
 mod consumers;
 mod dns;
 mod errors;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 pub mod client;
 pub mod consul;
 pub mod dns;
+pub mod fake_consul;
 pub mod frames;
 pub mod gateway;
 pub mod grpc;
