@@ -30,7 +30,8 @@ fn config(upstream: &Upstream, hosts: &[&str]) -> String {
 
 fn start(server: &NameServer, upstream: &Upstream, hosts: &[&str]) -> Gateway {
     let setup = gateway(&config(upstream, hosts));
-    setup.flag("--dns-resolver", server).start()
+    let setup = setup.flag("--dns-resolver", server);
+    setup.flag("--workers", 1).start()
 }
 
 /// What the upstream behind this route says.
@@ -129,8 +130,9 @@ fn pool(server: &NameServer, upstream: &str) -> Gateway {
         "services: [{{host: pool, routes: [{{paths: ['/']}}]}}]\n\
          upstreams: [{{name: pool, {upstream} targets: [{{target: '_web._tcp.test:9'}}]}}]"
     );
+    // Shares are exact per worker.
     let setup = gateway(&config).flag("--dns-resolver", server);
-    setup.start()
+    setup.flag("--workers", 1).start()
 }
 
 /// How often each of these ports answers, of ten requests.
@@ -217,10 +219,12 @@ fn both_families_are_used_where_there_is_a_way_to_them() {
     std::thread::spawn(move || {
         for conn in six.incoming() {
             let mut conn = conn.unwrap();
-            let mut buf = [0; 4096];
-            while conn.read(&mut buf).is_ok_and(|size| size > 0) {
-                conn.write_all(&reply(200, &[], b"six")).unwrap();
-            }
+            std::thread::spawn(move || {
+                let mut buf = [0; 4096];
+                while conn.read(&mut buf).is_ok_and(|size| size > 0) {
+                    conn.write_all(&reply(200, &[], b"six")).unwrap();
+                }
+            });
         }
     });
     let server = NameServer::start();
