@@ -116,14 +116,14 @@ pub fn guarded() -> Vec<u8> {
 }
 
 /// Configuration text to a snapshot, by the same steps as a reload.
-pub fn snapshot(text: &str, metrics: &Metrics) -> Snapshot {
+pub fn snapshot(text: &str, metrics: &Metrics, handles: &Handles) -> Snapshot {
     let (checked, report) =
         snapshot::check(text, "bench.yaml", &Surroundings::default(), plugins::TABLE);
     let checked = checked.unwrap_or_else(|| panic!("{}", report.to_text()));
     let parts = Parts {
         table: plugins::TABLE,
         keeps: &Keeps::default(),
-        handles: &Handles::default(),
+        handles,
         metrics,
         tls: &UpstreamTls::new().unwrap(),
         workers: 1,
@@ -151,9 +151,14 @@ pub fn policy() -> Policy {
 
 /// A worker without listeners that runs this configuration.
 pub fn worker(text: &str) -> Rc<Worker> {
+    worker_with(text, &Handles::default())
+}
+
+/// The same for plugins that need what a process offers.
+pub fn worker_with(text: &str, handles: &Handles) -> Rc<Worker> {
     let metrics = Metrics::new(1);
     let cell = SnapshotCell::default();
-    cell.publish(Arc::new(snapshot(text, &metrics)));
+    cell.publish(Arc::new(snapshot(text, &metrics, handles)));
     let sweep = Sweep::new();
     local::spawn(sweep.clone().run());
     Rc::new(Worker::new(

@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use criterion::{Criterion, criterion_group, criterion_main};
-use sluicegate::gateway::Exchange;
+use sluicegate::gateway::{Exchange, Worker};
 use sluicegate::http1::parse;
 use sluicegate::message::{BodyError, RequestBody};
 use sluicegate::plugin::Outcome;
+use sluicegate::remote::ship::Shippers;
+use sluicegate::telemetry::Metrics;
+use sluicegate::tls::client::TlsClients;
 use sluicegate::util::base64::encode_url;
+use sluicegate::util::handles::Handles;
 
 /// A request without a body.
 struct NoBody;
@@ -40,8 +44,8 @@ fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// From the bytes of a head to the written log, the upstream left out.
-fn steps(ex: &mut Exchange, worker: &sluicegate::gateway::Worker, request: &[u8]) {
+/// From the bytes of a head to the written log, the upstream left out. Whether a plugin answered.
+fn steps(ex: &mut Exchange, worker: &Worker, request: &[u8]) -> bool {
     let conn = common::conn();
     ex.clear();
     ex.request.headers.raw.extend_from_slice(request);
@@ -52,10 +56,9 @@ fn steps(ex: &mut Exchange, worker: &sluicegate::gateway::Worker, request: &[u8]
     if reply.is_none() {
         reply = now(ex.gate(&conn, &mut NoBody)).unwrap();
     }
+    let answered = reply.is_some();
     match reply {
-        // A plugin that answers spares the upstream; none of those that should not does.
         Some(reply) => {
-            assert!(reply.status < 400);
             ex.answer(&reply);
             let _ = ex.respond(worker, &conn);
         }
@@ -68,6 +71,7 @@ fn steps(ex: &mut Exchange, worker: &sluicegate::gateway::Worker, request: &[u8]
         }
     }
     ex.end(worker, &conn);
+    answered
 }
 
 /// Plugins one by one, each asked with [`common::guarded`].
@@ -121,6 +125,9 @@ const SINGLE: [(&str, &str); 18] = [
         "plugins: [{name: hmac-auth, config: {clock_skew: 4000000000}}]",
     ),
 ];
+
+/// Those of them that spare the upstream.
+const ANSWER: [&str; 2] = ["redirect", "request-termination"];
 
 /// Whom the plugins know.
 const CONSUMER: &str = "
@@ -194,10 +201,21 @@ fn plan(c: &mut Criterion) {
     );
     cases.push(("owner's chain", common::OWNERS, common::guarded()));
     cases.push(("six plugins", common::PLUGINS, common::guarded()));
+    // Records are written by a thread of their own, as in the program.
+    let behind = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let tls = TlsClients::new().unwrap();
+    let mut handles = Handles::default();
+    handles.offer(Shippers::new(behind.handle().clone(), Metrics::new(1), tls));
     common::run(async {
         for (name, more, request) in cases {
-            let worker = common::worker(&common::config(upstream, more));
+            let worker = common::worker_with(&common::config(upstream, more), &handles);
             let mut ex = Exchange::default();
+            let answers = ANSWER.iter().any(|plugin| name.ends_with(plugin));
+            assert_eq!(steps(&mut ex, &worker, &request), answers, "{name}");
             c.bench_function(&format!("steps/{name}"), |b| {
                 b.iter(|| steps(&mut ex, &worker, &request));
             });

@@ -247,9 +247,10 @@ impl Hears for Feed {
                     let known = name.known();
                     pending |= known.good.is_none() && known.trouble.is_none();
                     failed |= matches!(known.trouble, Some(LookupError::Failed(_)));
+                    let first = endpoints.len();
                     let good = known.good.into_iter().flat_map(|(found, _)| found);
                     for found in good {
-                        merge(&mut endpoints, found.endpoint(target));
+                        merge(&mut endpoints, first, found.endpoint(target));
                     }
                 }
                 Source::Discovered(service, of) => {
@@ -290,12 +291,11 @@ impl Found {
     }
 }
 
-/// Adds an endpoint, to its own weight where two hosts of one service are the same.
-fn merge(endpoints: &mut Vec<EndpointSpec>, new: EndpointSpec) {
-    let mut all = endpoints.iter_mut();
-    let same =
-        all.find(|it| it.address == new.address && it.host == new.host && it.target == new.target);
-    match same {
+/// Adds an endpoint to those of its target, which begin at `first`: to another's weight where two
+/// hosts of one service are the same.
+fn merge(endpoints: &mut Vec<EndpointSpec>, first: usize, new: EndpointSpec) {
+    let mut same = endpoints.iter_mut().skip(first);
+    match same.find(|it| it.address == new.address && it.host == new.host) {
         Some(same) => same.weight = (same.weight + new.weight).min(u16::MAX.into()),
         None => endpoints.push(new),
     }

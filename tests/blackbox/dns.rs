@@ -180,6 +180,21 @@ fn services_have_ports_and_weights_of_their_own() {
 }
 
 #[test]
+fn a_service_without_a_host_does_not_fall_back_to_the_name() {
+    let (server, own) = (NameServer::start(), Upstream::saying("own"));
+    let here = Record::At([127, 0, 0, 1].into());
+    let offer = Record::Service(0, 1, own.port(), "gone.test");
+    server.set("a.test", Says::Records(vec![here, offer], 60));
+    let gateway = start(&server, &own, &["a.test"]);
+    gateway.err.wait("no host of its services has an address");
+    gateway
+        .get("/a.test")
+        .is_error(503, "name resolution failed");
+    server.at("gone.test", &[[127, 0, 0, 1]], 60);
+    eventually("its host has come", || says(&gateway, "a.test") == "own");
+}
+
+#[test]
 fn a_services_host_may_be_what_the_upstream_is_told() {
     let (server, upstream) = (NameServer::start(), Upstream::echo());
     server.offers("_web._tcp.test", &[(0, 0, upstream.port(), "One.test")], 60);

@@ -204,8 +204,8 @@ pub enum DnsKind {
     Both,
 }
 
-/// Kong's list. Its `LAST` and `CNAME` name no records of their own: what answered last is asked
-/// first in any case where that matters, and an alias is followed by whoever asks for addresses.
+/// Kong's list. Its `LAST` and `CNAME` are taken and ask for nothing: a kind that answered last
+/// gets no precedence here, and an alias is followed by whoever asks for addresses.
 pub(super) fn dns_order(text: &str) -> Read<Vec<DnsKind>> {
     let mut order = Vec::new();
     for item in items(text) {

@@ -5,7 +5,7 @@
 //! address counts only where this machine has a way to it: one without must not see every other
 //! request fail.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,22 +87,18 @@ impl System {
         for kind in &self.order {
             let asked = match (kind, services) {
                 (DnsKind::Srv, Services::Skip) => continue,
-                (DnsKind::Srv, _) => {
-                    let asked = timeout(SERVICES, resolver.services(parsed.clone(), &self.order));
-                    let late = || Err(LookupError::Failed("no answer in time".to_owned()));
-                    match (asked.await.unwrap_or_else(|_| late()), services) {
-                        // Whoever says nothing about services may still know addresses.
-                        (Err(LookupError::Failed(_)), Services::Try) => continue,
-                        (failed @ Err(LookupError::Failed(_)), _) => return failed,
-                        (asked, _) => asked,
-                    }
-                }
+                (DnsKind::Srv, _) => match resolver.offers(parsed.clone(), services).await {
+                    // There are services, so that addresses of the name itself are no answer.
+                    Ok(offers) => return resolver.hosts(offers, addresses(&self.order)).await,
+                    Err(error) => Err(error),
+                },
                 (kind, _) => resolver.addresses(parsed.clone(), *kind).await,
             };
-            match asked {
-                Ok(answer) => return Ok(answer),
-                Err(LookupError::NotFound) => {}
-                Err(error) => trouble = Some(error),
+            match (asked, kind) {
+                (Ok(answer), _) => return Ok(answer),
+                (Err(LookupError::NotFound), _) => {}
+                (Err(error), DnsKind::Srv) => return Err(error),
+                (Err(error), _) => trouble = Some(error),
             }
         }
         Err(trouble.unwrap_or(LookupError::NotFound))
@@ -155,73 +151,85 @@ impl Resolver {
         Ok(found.answers().to_vec())
     }
 
-    /// The addresses of the hosts that offer a service: of all that have the best priority (RFC
-    /// 2782), each with its port and weight.
-    async fn services(&self, name: Name, order: &[DnsKind]) -> Result<Answer, LookupError> {
-        let records = self.records(name, RecordType::SRV).await?;
-        let mut ttl = shortest(&records);
+    /// Who offers the services of a name: all that have the best priority (RFC 2782).
+    async fn offers(&self, name: Name, services: Services) -> Result<Offers, LookupError> {
+        let asked = timeout(SERVICES, self.records(name, RecordType::SRV)).await;
+        let late = || Err(LookupError::Failed("no answer in time".to_owned()));
+        let records = match (asked.unwrap_or_else(|_| late()), services) {
+            (Ok(records), _) => records,
+            // Whoever says nothing about services may still know addresses.
+            (Err(_), Services::Try) => return Err(LookupError::NotFound),
+            (Err(error), _) => return Err(error),
+        };
         let offers = records.iter().filter_map(|record| match &record.data {
             // A root as its target: there is no such service.
             RData::SRV(offer) => (!offer.target.is_root()).then_some(offer),
             _ => None,
         });
-        let offers: Vec<&SRV> = offers.collect();
-        let best = offers.iter().map(|offer| offer.priority).min();
+        let best = offers.clone().map(|offer| offer.priority).min();
         let best = best.ok_or(LookupError::NotFound)?;
-        let offers = offers.into_iter().filter(|offer| offer.priority == best);
-        let offers: Vec<&SRV> = offers.take(MOST).collect();
-        // Several may be on one host.
-        let mut hosts = JoinSet::new();
-        let mut known: HashMap<Name, Result<Answer, LookupError>> = HashMap::new();
-        let kind = order.iter().find(|kind| **kind != DnsKind::Srv);
-        let kind = kind.copied().unwrap_or(DnsKind::Both);
-        for offer in &offers {
-            if known
-                .insert(offer.target.clone(), Err(LookupError::NotFound))
-                .is_none()
-            {
-                let (us, host) = (self.clone(), offer.target.clone());
-                hosts.spawn(async move {
-                    let written = us.written(&host);
-                    let answer = match written {
-                        Some(written) => written,
-                        None => us.addresses(host.clone(), kind).await,
-                    };
-                    (host, answer)
-                });
-            }
-        }
-        while let Some(done) = hosts.join_next().await {
-            if let Ok((host, answer)) = done {
-                known.insert(host, answer);
-            }
-        }
-        let mut found = Vec::new();
-        let mut trouble = None;
-        for offer in offers {
-            match known.get(&offer.target) {
-                Some(Ok(answer)) => {
-                    ttl = ttl.min(answer.ttl);
-                    let service = Service::from(offer);
-                    let addresses = answer.found.iter();
-                    found.extend(addresses.map(|it| Found {
-                        ip: it.ip,
-                        service: Some(service.clone()),
-                    }));
-                }
-                Some(Err(error)) => trouble = Some(error),
-                None => {}
-            }
-        }
-        match (found.is_empty(), trouble) {
-            // There is a service, so that addresses of the name are no answer.
-            (true, error) => Err(LookupError::Failed(format!(
-                "no host of its services has an address: {}",
-                error.unwrap_or(&LookupError::NotFound)
-            ))),
-            (false, _) => answer(found, ttl),
-        }
+        let offers = offers.filter(|offer| offer.priority == best);
+        Ok(Offers {
+            of: offers.take(MOST).cloned().collect(),
+            ttl: shortest(&records),
+        })
     }
+
+    /// The addresses of the hosts of services, each with its service's port and weight. Hosts
+    /// without one are left out, if not all are.
+    async fn hosts(&self, offers: Offers, kind: DnsKind) -> Result<Answer, LookupError> {
+        // Several may be on one host.
+        let names: HashSet<&Name> = offers.of.iter().map(|offer| &offer.target).collect();
+        let mut asking = JoinSet::new();
+        for host in names {
+            let (us, host) = (self.clone(), host.clone());
+            asking.spawn(async move {
+                let answer = match us.written(&host) {
+                    Some(written) => written,
+                    None => us.addresses(host.clone(), kind).await,
+                };
+                (host, answer)
+            });
+        }
+        let mut known = HashMap::new();
+        let mut trouble = LookupError::NotFound;
+        while let Some(asked) = asking.join_next().await {
+            match asked {
+                Ok((host, Ok(answer))) => _ = known.insert(host, answer),
+                Ok((_, Err(error))) => trouble = error,
+                Err(_) => {}
+            }
+        }
+        let mut ttl = offers.ttl;
+        let mut found = Vec::new();
+        for offer in &offers.of {
+            let Some(answer) = known.get(&offer.target) else {
+                continue;
+            };
+            ttl = ttl.min(answer.ttl);
+            let service = Service::from(offer);
+            found.extend(answer.found.iter().map(|it| Found {
+                ip: it.ip,
+                service: Some(service.clone()),
+            }));
+        }
+        answer(found, ttl).map_err(|_| {
+            LookupError::Failed(format!("no host of its services has an address: {trouble}"))
+        })
+    }
+}
+
+/// The services of a name.
+struct Offers {
+    /// At least one.
+    of: Vec<SRV>,
+    ttl: Duration,
+}
+
+/// The addresses that hosts of services are asked for: the first kind of the order that is one.
+fn addresses(order: &[DnsKind]) -> DnsKind {
+    let kind = order.iter().find(|kind| **kind != DnsKind::Srv);
+    kind.copied().unwrap_or(DnsKind::Both)
 }
 
 impl From<&SRV> for Service {
@@ -313,6 +321,14 @@ fn is_localhost(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_of_services_are_asked_for_the_first_kind_that_is_an_address() {
+        use DnsKind::{A, Aaaa, Both, Srv};
+        assert_eq!(addresses(&[Srv, A, Aaaa]), A);
+        assert_eq!(addresses(&[Aaaa, Srv]), Aaaa);
+        assert_eq!(addresses(&[Srv]), Both);
+    }
 
     #[tokio::test]
     async fn localhost_needs_nobody() {
