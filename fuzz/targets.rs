@@ -2,10 +2,15 @@
 //!
 //! The first byte of most inputs is not text: it says in what pieces the rest arrives.
 
+use std::io::Write;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
-use sluicegate::config;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sluicegate::config::{self, consul_name};
+use sluicegate::control::kv;
 use sluicegate::http1::framing::{Decoder, FramingError};
 use sluicegate::http1::limits::Limits;
 use sluicegate::http1::parse::{self, ParseError};
@@ -18,6 +23,7 @@ use sluicegate::message::{
 use sluicegate::plugin::{
     BodyCx, Build, Credentials, Facts, Flow, Place, Plugin, RequestCx, Scope,
 };
+use sluicegate::remote::consul::health;
 use sluicegate::remote::jwks;
 use sluicegate::util::handles::Handles;
 use sluicegate::util::keep::Keeps;
@@ -27,7 +33,7 @@ use sluicegate::util::{base64, clock};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const ALL: [Target; 13] = [
+pub const ALL: [Target; 16] = [
     ("request_head", request_head),
     ("response_head", response_head),
     ("chunked", chunked),
@@ -41,6 +47,9 @@ pub const ALL: [Target; 13] = [
     ("body_edits", body_edits),
     ("key_set", key_set),
     ("token", token),
+    ("consul_instances", consul_instances),
+    ("consul_name", consul_name),
+    ("stored_text", stored_text),
 ];
 
 /// Splits off the byte that says how long the pieces are.
@@ -622,4 +631,66 @@ impl RequestBody for InHand {
     }
 
     fn limit(&mut self, _: u64) {}
+}
+
+/// Lists of Consul's: whatever is in them, what comes out can be gone to and is in one order.
+pub fn consul_instances(data: &[u8]) {
+    let Ok(found) = health::decode(data) else {
+        return;
+    };
+    let entries: Option<Vec<serde_json::Value>> =
+        serde_json::from_slice(data).expect("what was read is JSON");
+    let entries = entries.unwrap_or_default();
+    assert_eq!(found.list.len() + found.malformed, entries.len());
+    for of in &found.list {
+        let address = of.address.as_str();
+        let name = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.' | '_');
+        let is_name = address.chars().all(name) && !address.is_empty();
+        assert!(address.parse::<IpAddr>().is_ok() || is_name, "{address}");
+        assert!(of.weight().is_none_or(|weight| weight <= 65_535));
+    }
+    assert!(found.list.is_sorted_by_key(|of| (&of.node, &of.id)));
+    let backwards: Vec<_> = entries.into_iter().rev().collect();
+    let backwards = serde_json::to_vec(&backwards).expect("JSON can be written");
+    let again = health::decode(&backwards).expect("the same entries can be read");
+    assert_eq!(again.malformed, found.malformed);
+}
+
+/// Hosts: a service, refused, or a name for DNS; case and a dot at the end change nothing.
+pub fn consul_name(data: &[u8]) {
+    let Ok(host) = std::str::from_utf8(data) else {
+        return;
+    };
+    let read = consul_name::parse(host);
+    if !host.ends_with('.') {
+        assert_eq!(read, consul_name::parse(&format!("{host}.")));
+    }
+    assert_eq!(
+        read.as_ref().map(Result::is_ok),
+        consul_name::parse(&host.to_ascii_uppercase()).map(|read| read.is_ok())
+    );
+    let Some(Ok(found)) = read else { return };
+    let lower = host.to_ascii_lowercase();
+    assert!(lower.trim_end_matches('.').ends_with(".consul"), "{host}");
+    assert!(!found.service.is_empty() && !found.service.contains('.'));
+    assert!(lower.contains(&found.service));
+    assert!(found.tags.iter().all(|tag| lower.contains(tag.as_str())));
+}
+
+/// Values of Consul's store: text as it is or compressed, else refused.
+pub fn stored_text(data: &[u8]) {
+    let as_it_is = kv::text(data);
+    let mut zipped = GzEncoder::new(Vec::new(), Compression::fast());
+    zipped.write_all(data).expect("memory takes all");
+    let zipped = zipped.finish().expect("memory takes all");
+    match std::str::from_utf8(data) {
+        Ok(text) => {
+            assert_eq!(kv::text(&zipped).as_deref(), Ok(text));
+            assert_eq!(as_it_is.as_deref(), Ok(text));
+        }
+        Err(_) => {
+            assert!(kv::text(&zipped).is_err());
+            assert!(as_it_is.is_err() || data.starts_with(&[0x1f, 0x8b]));
+        }
+    }
 }

@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::snapshot::ConsulDiscovery;
 use crate::snapshot::cell::SnapshotCell;
 use crate::telemetry::{Checks, Metrics};
 use crate::util::clock;
@@ -51,7 +52,12 @@ pub struct Parts {
     pub reloads: Arc<dyn Reloads>,
     /// What is listened on, with real ports.
     pub listeners: Vec<ListenerInfo>,
+    /// How old a discovered list is, and where it is from.
+    pub discovered: Discovered,
 }
+
+/// Tells of one discovered list; `None` while nobody asks for it.
+pub type Discovered = Arc<dyn Fn(&ConsulDiscovery) -> Option<Value> + Send + Sync>;
 
 /// The admin service. Clones are the same.
 #[derive(Clone)]

@@ -311,7 +311,7 @@ impl Gateway {
             tls: UpstreamTls::new()?,
             workers: count,
             cell: cell.clone(),
-            dns: Dns::with(lookup, on, options.elsewhere, Some(discovery)),
+            dns: Dns::with(lookup, on, options.elsewhere, Some(discovery.clone())),
             probes: probes.clone(),
         }));
         let origin = match took_over.posted {
@@ -336,6 +336,7 @@ impl Gateway {
             drain: drain.clone(),
             reloads: Arc::new(Posted(reloads.clone())),
             listeners: listening.infos,
+            discovered: Arc::new(move |of| discovery.tell(of)),
         });
         if let Some(successor) = &mut took_over.successor {
             // The older process serves meanwhile: nobody is to meet one that is not ready.

@@ -49,4 +49,60 @@ proptest! {
         input.splice(at..at, junk);
         targets::token(&input);
     }
+
+    /// Names of labels that mean something in some place.
+    #[test]
+    fn names_of_consul_are_read_in_one_way(
+        labels in prop::collection::vec(prop::sample::select(&[
+            "service", "consul", "web", "_web", "_tcp", "dc", "ns", "ap", "peer", "EU", "", "a_b",
+        ][..]), 0..9),
+        end in prop::sample::select(&["", ".consul", ".consul.", ".service.consul"][..]),
+    ) {
+        targets::consul_name(format!("{}{end}", labels.join(".")).as_bytes());
+    }
+
+    /// Entries with values of all kinds in all places.
+    #[test]
+    fn instances_of_consul_are_left_out_one_by_one(
+        entries in prop::collection::vec((values(), values(), values(), values()), 0..6),
+    ) {
+        let entry = |(address, port, weight, status): &(_, _, _, _)| format!(
+            r#"{{"Node":{{"Node":{status},"Address":{address}}},"Checks":[{{"Status":{status}}}],
+            "Service":{{"ID":{status},"Address":{address},"Port":{port},"Tags":{weight},
+            "Weights":{{"Passing":{weight},"Warning":{port}}}}}}}"#
+        );
+        let entries: Vec<String> = entries.iter().map(entry).collect();
+        targets::consul_instances(format!("[{}]", entries.join(",")).as_bytes());
+    }
+
+    #[test]
+    fn stored_values_are_text_or_refused(data in prop::collection::vec(any::<u8>(), 0..40)) {
+        targets::stored_text(&data);
+    }
+}
+
+fn values() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(
+        &[
+            "null",
+            "0",
+            "80",
+            "65535",
+            "65536",
+            "-1",
+            "1.5",
+            "1e3",
+            "[]",
+            "[\"a\",7]",
+            "{}",
+            "true",
+            "\"\"",
+            "\"10.0.0.1\"",
+            "\"[::1]\"",
+            "\"1.2.3\"",
+            "\"Web\"",
+            "\"a b\"",
+            "\"passing\"",
+        ][..],
+    )
 }

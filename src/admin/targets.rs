@@ -49,6 +49,10 @@ pub(super) async fn health(
         if !breakers.is_empty() {
             page["breakers"] = breakers.into();
         }
+        let discovered = lists(&admin, snapshot, upstream);
+        if !discovered.is_empty() {
+            page["discovered"] = discovered.into();
+        }
         page
     })
 }
@@ -169,6 +173,15 @@ fn breakers(admin: &Admin, snapshot: &Snapshot, upstream: &Upstream) -> Vec<Valu
                 .is_some_and(|id| ours.contains(&id))
         })
         .map(|detail| detail.json)
+        .collect()
+}
+
+/// The lists that the targets of this upstream are from.
+fn lists(admin: &Admin, snapshot: &Snapshot, upstream: &Upstream) -> Vec<Value> {
+    let specs = snapshot.targets.get(upstream.cluster).into_iter().flatten();
+    let asked = specs.filter_map(|spec| spec.consul.as_ref());
+    asked
+        .filter_map(|of| (admin.parts().discovered)(of))
         .collect()
 }
 

@@ -122,6 +122,7 @@ impl House {
                 tls: false,
                 address: SocketAddr::from(([127, 0, 0, 1], 43211)),
             }],
+            discovered: Arc::new(|_| None),
         });
         House { admin, script }
     }

@@ -77,7 +77,10 @@ pub async fn first(consul: &Consul, query: &KeyQuery) -> Result<String, KvError>
 }
 
 /// A value as text; one that is compressed by gzip says so by its first bytes.
-fn text(value: &[u8]) -> Result<String, KvError> {
+///
+/// # Errors
+/// When it is none, or is longer than 128 MiB.
+pub fn text(value: &[u8]) -> Result<String, KvError> {
     if !value.starts_with(&[0x1f, 0x8b]) {
         let text = std::str::from_utf8(value);
         return text

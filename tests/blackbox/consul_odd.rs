@@ -200,6 +200,17 @@ fn odd_instances_are_left_out_alone() {
     let series = "sluicegate_consul_malformed_instances_total";
     let line = text.lines().find(|line| line.starts_with(series)).unwrap();
     assert_ne!(line.rsplit(' ').next(), Some("0"), "{line}");
+    gateway.err.wait("have no port");
+    let health = gateway.ask("/upstreams/pool/health").json();
+    let [list] = health["discovered"].as_array().unwrap().as_slice() else {
+        panic!("{health}");
+    };
+    assert_eq!(
+        (&list["source"], &list["service"], &list["error"]),
+        (&json!("consul"), &json!("web"), &Value::Null)
+    );
+    assert_eq!(list["without_port"], 1, "{list}");
+    assert!(list["answered_seconds_ago"].as_f64().unwrap() < 60.0);
 }
 
 #[test]

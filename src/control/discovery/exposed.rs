@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{Discovery, Service};
 use crate::remote::consul::{KINDS, State};
+use crate::snapshot::ConsulDiscovery;
 use crate::telemetry::{Check, Checks, Detail, Exposition, Health, Metrics, Weight};
 use crate::util::clock;
 
@@ -77,6 +78,7 @@ fn detail(service: &Service) -> Value {
             "partition": query.partition,
             "instances": seen.good.as_ref().map(|list| list.len()),
             "malformed": seen.malformed,
+            "without_port": seen.without_port(),
             "index": seen.index,
             "answered_seconds_ago": age(seen.answered),
             "changed_seconds_ago": age(seen.changed),
@@ -93,6 +95,16 @@ const STATES: [(&str, State); 4] = [
 ];
 
 impl Discovery {
+    /// How old the list of this description is, and what is wrong with it; `None` while nobody
+    /// asks for it.
+    pub fn tell(&self, of: &ConsulDiscovery) -> Option<Value> {
+        let query = self.query(of);
+        let all = self.running();
+        let mut detail = detail(all.iter().find(|service| service.query == query)?);
+        detail["source"] = "consul".into();
+        Some(detail)
+    }
+
     fn expose(&self, out: &mut Exposition) {
         let counts = &self.counts;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;

@@ -151,6 +151,13 @@ impl Service {
             usable,
             "instances from Consul"
         );
+        let without = portless(&list);
+        if without > 0 && without != seen.without_port() {
+            warn!(
+                service,
+                without, "instances in Consul have no port: only a host with a port reaches them"
+            );
+        }
         let names = self.names(&list, std::mem::take(&mut seen.names), around);
         seen.names = names;
         seen.changed = Some(clock::now());
@@ -258,6 +265,11 @@ impl Service {
 }
 
 impl Seen {
+    /// Instances that have no port of their own.
+    pub(super) fn without_port(&self) -> usize {
+        self.good.as_deref().map_or(0, |list| portless(list))
+    }
+
     fn addresses(&self, host: &str) -> Vec<IpAddr> {
         let known = self.names.get(host).map(|task| task.of.known());
         let good = known.and_then(|known| known.good);
@@ -270,6 +282,10 @@ impl Hears for Service {
     fn changed(&self) {
         self.listeners.tell();
     }
+}
+
+fn portless(list: &[Instance]) -> usize {
+    list.iter().filter(|of| of.port == 0).count()
 }
 
 /// A target of the file names its instances; without one they go by their own addresses.
