@@ -17,7 +17,7 @@ pub mod probe;
 pub mod retry;
 
 pub use balance::{Balancer, Picked};
-pub use capacity::{Capacity, Limit, Load, Permit};
+pub use capacity::{Capacity, Limit, Load, Permit, Wanted};
 pub use cluster::{Cluster, ClusterKey, Endpoint, EndpointSet, EndpointSpec, Resolution, Witness};
 pub use error::{UpstreamError, UpstreamErrorKind};
 pub use health::{Checks, Counts};

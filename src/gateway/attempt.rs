@@ -116,7 +116,7 @@ pub async fn open(
     }
     let _waits = queue(&target)?;
     let full = Cell::new(false);
-    let connecting = connect(ex, worker, live, &target, &full);
+    let connecting = connect(ex, worker, live, &target, &full, true);
     let io = within_connect(ex, slot, times, &full, connecting).await?;
     Ok(Link {
         io,
@@ -125,15 +125,17 @@ pub async fn open(
     })
 }
 
-/// A new connection. Bounded in time by [`within_connect`].
+/// A new connection. Bounded in time by [`within_connect`]. `starves` says that the request cannot
+/// go on over another one.
 pub async fn connect(
     ex: &Exchange,
     worker: &Worker,
     live: &Live,
     target: &Target,
     full: &Cell<bool>,
+    starves: bool,
 ) -> Result<Io, UpstreamErrorKind> {
-    let permit = room(worker, target, full).await;
+    let permit = room(worker, target, full, starves).await;
     let tls = ex
         .service(&live.snapshot)
         .and_then(|service| service.tls.as_ref());
@@ -156,14 +158,20 @@ pub fn queue(target: &Target) -> Result<Option<Permit>, ProxyError> {
 }
 
 /// Waits until there may be one more connection; meanwhile `full` is true.
-async fn room(worker: &Worker, target: &Target, full: &Cell<bool>) -> Option<Permit> {
+async fn room(
+    worker: &Worker,
+    target: &Target,
+    full: &Cell<bool>,
+    starves: bool,
+) -> Option<Permit> {
     let (cluster, capacity) = target.endpoint.capacity()?;
     let most = capacity.connections?;
     full.set(true);
     let make_room = || {
         worker.pool.borrow_mut().make_room();
+        worker.http2.make_room();
     };
-    let permit = cluster.connection(most, make_room).await;
+    let permit = cluster.connection(most, starves, make_room).await;
     full.set(false);
     Some(permit)
 }

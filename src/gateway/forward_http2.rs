@@ -21,10 +21,10 @@ use super::exchange::{Exchange, Target};
 use super::heads;
 use super::live::{Live, Worker};
 use super::upload::{Handle, Upload};
-use crate::http2::client::{self, Failure, Lease};
+use crate::http2::client::{self, Ask, Demand, Failure, Lease};
 use crate::http2::{Frame, Incoming, Reader};
 use crate::message::{BodyError, ConnInfo};
-use crate::upstream::{PoolKey, UpstreamError, UpstreamErrorKind};
+use crate::upstream::{Permit, PoolKey, UpstreamError, UpstreamErrorKind, Wanted};
 use crate::util::sweep::Slot;
 
 /// One worker's connections over HTTP/2: by what they must agree in, server name included.
@@ -146,20 +146,26 @@ impl Way<'_> {
             ..
         } = self;
         let key = (target.key, target.server_name.clone());
+        if let Some(lease) = worker.http2.lease_open(&key) {
+            worker.metrics.upstream_reused.inc();
+            return Ok(lease);
+        }
         let _waits = attempt::queue(target)?;
         let full = Cell::new(false);
         let connecting = async {
-            let io = attempt::connect(ex, worker, live, target, &full).await?;
+            let starves = !worker.http2.has(&key);
+            let io = attempt::connect(ex, worker, live, target, &full, starves).await?;
             // What is spoken under TLS is agreed on there (RFC 9113 §3.2).
-            match io.alpn() {
-                Some(b"h2") => Ok(io),
-                _ if io.is_tls() => Err(UpstreamErrorKind::Tls),
-                _ => Ok(io),
+            if io.is_tls() && io.alpn() != Some(b"h2") {
+                return Err(UpstreamErrorKind::Tls);
             }
+            let ask = io.held().map(|permit: &Permit| ask(permit.wanted()));
+            Ok((io, ask))
         };
+        let slots = || worker.sweep.slot();
         let leasing = worker
             .http2
-            .lease(&key, || worker.sweep.slot(), &worker.drain, connecting);
+            .lease(&key, slots, &worker.drain, &full, connecting);
         let lease = attempt::within_connect(ex, slot, *times, &full, leasing).await?;
         if lease.served() > 0 {
             worker.metrics.upstream_reused.inc();
@@ -242,6 +248,19 @@ impl Way<'_> {
             upload: upload.clone(),
         })
     }
+}
+
+/// What a connection asks before it keeps its place.
+fn ask(wanted: Wanted) -> Ask {
+    Box::new(move || {
+        if wanted.by_the_starving() {
+            Demand::Starving
+        } else if wanted.by_any() {
+            Demand::Waiting
+        } else {
+            Demand::None
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Connections to upstreams over HTTP/2, shared by the streams of one worker.
 //!
 //! Invariant: two requests share a connection only where their keys are equal; a connection is
-//! opened by one request at a time per key, and the others wait for it.
+//! opened by one request at a time per key, and the others wait for it, or for the end of a stream:
+//! they take what comes first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::error::Error;
 use std::future::{Future, pending, poll_fn};
 use std::hash::Hash;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -19,6 +21,7 @@ use http_body::Body;
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::severable::{Cut, Severable};
@@ -75,6 +78,70 @@ impl Failure {
     }
 }
 
+/// How much others want a connection's place, where the number of connections is bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Demand {
+    /// Not at all.
+    None,
+    /// They wait for it, and have others.
+    Waiting,
+    /// They wait for it, and have none.
+    Starving,
+}
+
+/// Says how much a connection's place is wanted.
+pub type Ask = Box<dyn Fn() -> Demand>;
+
+/// Those of one key that wait for a stream.
+#[derive(Default)]
+struct Queue {
+    waiting: Cell<usize>,
+    freed: Notify,
+    /// Who opens the next connection may not yet.
+    stuck: Cell<bool>,
+}
+
+impl Queue {
+    fn call_one(&self) {
+        if self.waiting.get() > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    fn call_all(&self) {
+        self.freed.notify_waiters();
+    }
+
+    /// Waits for a call; meanwhile `stuck` tells whether that is because no connection may be
+    /// opened. What is freed between the look before and this call is not missed: no other task
+    /// of the thread runs.
+    async fn wait(&self, stuck: &Cell<bool>) {
+        let _one_more = Counted::new(&self.waiting);
+        let mut freed = pin!(self.freed.notified());
+        poll_fn(|cx| {
+            stuck.set(self.stuck.get());
+            freed.as_mut().poll(cx)
+        })
+        .await;
+    }
+}
+
+/// Counts until dropped.
+struct Counted<'a>(&'a Cell<usize>);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a Cell<usize>) -> Counted<'a> {
+        count.set(count.get() + 1);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// One connection.
 struct Shared<B> {
     send: SendRequest<B>,
@@ -85,6 +152,8 @@ struct Shared<B> {
     since: Cell<Instant>,
     leaving: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    ask: Option<Ask>,
+    queue: Rc<Queue>,
 }
 
 impl<B> Shared<B> {
@@ -95,6 +164,17 @@ impl<B> Shared<B> {
     fn retire(&self) {
         self.leaving.set(true);
         self.wake();
+    }
+
+    fn demand(&self) -> Demand {
+        self.ask.as_ref().map_or(Demand::None, |ask| ask())
+    }
+
+    fn allow(&self, most: usize) {
+        let before = self.most.replace(most);
+        if before < most {
+            self.queue.call_all();
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -159,6 +239,7 @@ where
 impl<B> Drop for Lease<B> {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
+        self.0.queue.call_one();
         if self.0.streams.get() == 0 {
             self.0.since.set(clock::now());
             self.0.wake();
@@ -177,7 +258,7 @@ type Entries<K, B> = HashMap<K, Entry<B>, foldhash::fast::RandomState>;
 struct Entry<B> {
     open: Vec<Rc<Shared<B>>>,
     opening: bool,
-    waiting: Vec<Waker>,
+    queue: Rc<Queue>,
 }
 
 impl<B> Default for Entry<B> {
@@ -185,23 +266,41 @@ impl<B> Default for Entry<B> {
         Entry {
             open: Vec::new(),
             opening: false,
-            waiting: Vec::new(),
+            queue: Rc::default(),
         }
     }
+}
+
+impl<B> Entry<B> {
+    fn lease(&self) -> Option<Lease<B>> {
+        let usable = |shared: &&Rc<Shared<B>>| !shared.is_over() && shared.has_room();
+        self.open.iter().find(usable).map(Lease::new)
+    }
+}
+
+/// What a request gets.
+enum Place<'a, K: Eq + Hash, B> {
+    Stream(Lease<B>),
+    /// The right to open a connection.
+    Opens(Opening<'a, K, B>),
+    Waits(Rc<Queue>),
 }
 
 /// Makes one task the opener of a key's next connection, until it is dropped.
 struct Opening<'a, K: Eq + Hash, B> {
     pool: &'a Pool<K, B>,
     key: &'a K,
+    queue: Rc<Queue>,
 }
 
 impl<K: Eq + Hash, B> Drop for Opening<'_, K, B> {
     fn drop(&mut self) {
+        self.queue.stuck.set(false);
         if let Some(entry) = self.pool.entries.borrow_mut().get_mut(self.key) {
             entry.opening = false;
-            entry.waiting.drain(..).for_each(Waker::wake);
         }
+        // The next one opens.
+        self.queue.call_one();
     }
 }
 
@@ -233,8 +332,22 @@ where
         self.len() == 0
     }
 
+    /// Whether a connection of that key is open, with room or without.
+    pub fn has(&self, key: &K) -> bool {
+        let is_open = |entry: &Entry<B>| entry.open.iter().any(|shared| !shared.is_over());
+        self.entries.borrow().get(key).is_some_and(is_open)
+    }
+
+    /// A share of an open connection of that key with room for a stream.
+    pub fn lease_open(&self, key: &K) -> Option<Lease<B>> {
+        self.entries.borrow().get(key)?.lease()
+    }
+
     /// A share of a connection of that key: of an open one with room for a stream, else of a new
     /// one over what `connect` brings. `slot` becomes the new connection's deadline.
+    ///
+    /// `connect` sets `stuck` while it may not begin; then a stream that ends does as well. For
+    /// those that wait for another's `connect`, `stuck` is set here.
     ///
     /// Dropping the future drops what was opened so far; whoever waits for it opens another.
     pub async fn lease<I, E>(
@@ -242,17 +355,24 @@ where
         key: &K,
         slot: impl FnOnce() -> Slot,
         drain: &Drain,
-        connect: impl Future<Output = Result<I, E>>,
+        stuck: &Cell<bool>,
+        connect: impl Future<Output = Result<(I, Option<Ask>), E>>,
     ) -> Result<Lease<B>, E>
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
         E: From<Failure>,
     {
-        if let Some(lease) = poll_fn(|cx| self.poll_open(cx, key)).await {
-            return Ok(lease);
-        }
-        let opening = Opening { pool: self, key };
-        let io = connect.await?;
+        let opening = loop {
+            match self.place(key) {
+                Place::Stream(lease) => return Ok(lease),
+                Place::Opens(opening) => break opening,
+                Place::Waits(queue) => queue.wait(stuck).await,
+            }
+        };
+        let (io, ask) = match self.connected(&opening, stuck, connect).await? {
+            Ok(connected) => connected,
+            Err(lease) => return Ok(lease),
+        };
         let (io, cut) = Severable::new(io);
         let shaken = builder().handshake::<_, B>(TokioIo::new(io)).await;
         let (send, connection) = shaken.map_err(|error| Failure::of(&error).0)?;
@@ -264,6 +384,8 @@ where
             since: Cell::new(clock::now()),
             leaving: Cell::new(false),
             waker: RefCell::default(),
+            ask,
+            queue: Rc::clone(&opening.queue),
         });
         let lease = Lease::new(&shared);
         self.add(key, &shared);
@@ -274,30 +396,89 @@ where
             slot(),
             drain.clone(),
         );
+        opening.queue.call_all();
         drop(opening);
         Ok(lease)
     }
 
-    /// A share of an open connection, or the right to open one.
-    fn poll_open(&self, cx: &Context<'_>, key: &K) -> Poll<Option<Lease<B>>> {
+    /// A share of an open connection, or the right to open one, or a place among those that wait.
+    fn place<'a>(&'a self, key: &'a K) -> Place<'a, K, B> {
         let mut entries = self.entries.borrow_mut();
         let entry = entries.entry(key.clone()).or_default();
-        let usable = |shared: &&Rc<Shared<B>>| !shared.is_over() && shared.has_room();
-        if let Some(shared) = entry.open.iter().find(usable) {
-            return Poll::Ready(Some(Lease::new(shared)));
+        if let Some(lease) = entry.lease() {
+            return Place::Stream(lease);
         }
+        let queue = Rc::clone(&entry.queue);
         if entry.opening {
-            if !entry
-                .waiting
-                .iter()
-                .any(|waker| waker.will_wake(cx.waker()))
-            {
-                entry.waiting.push(cx.waker().clone());
-            }
-            return Poll::Pending;
+            return Place::Waits(queue);
         }
         entry.opening = true;
-        Poll::Ready(None)
+        Place::Opens(Opening {
+            pool: self,
+            key,
+            queue,
+        })
+    }
+
+    /// What `connect` brings, or the share of an open connection that came up while it was stuck.
+    async fn connected<I, E>(
+        &self,
+        opening: &Opening<'_, K, B>,
+        stuck: &Cell<bool>,
+        connect: impl Future<Output = Result<(I, Option<Ask>), E>>,
+    ) -> Result<Result<(I, Option<Ask>), Lease<B>>, E> {
+        let queue = &*opening.queue;
+        let mut connect = pin!(connect);
+        // Listens only while stuck: it would take the call from one who can use it.
+        let mut freed = pin!(None);
+        let mut listens = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(connected) = connect.as_mut().poll(cx) {
+                return Poll::Ready(connected.map(Ok));
+            }
+            queue.stuck.set(stuck.get());
+            if !stuck.get() {
+                freed.set(None);
+                listens = None;
+                return Poll::Pending;
+            }
+            listens.get_or_insert_with(|| Counted::new(&queue.waiting));
+            loop {
+                if let Some(lease) = self.lease_open(opening.key) {
+                    return Poll::Ready(Ok(Err(lease)));
+                }
+                if freed.is_none() {
+                    freed.set(Some(queue.freed.notified()));
+                }
+                match freed.as_mut().as_pin_mut().map(|freed| freed.poll(cx)) {
+                    Some(Poll::Ready(())) => freed.set(None),
+                    _ => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Ends a connection without streams whose place is wanted.
+    pub fn make_room(&self) {
+        let idle = |shared: &Shared<B>| shared.streams.get() == 0;
+        self.retire_one(|shared| idle(shared) && shared.demand() > Demand::None);
+    }
+
+    /// Ends a connection, after its streams, whose place is wanted by those that have none: they
+    /// would wait for as long as this worker has requests.
+    pub fn share(&self) {
+        self.retire_one(|shared| shared.demand() == Demand::Starving);
+    }
+
+    /// Retires the one with the fewest streams of those.
+    fn retire_one(&self, which: impl Fn(&Shared<B>) -> bool) {
+        let entries = self.entries.borrow();
+        let open = entries.values().flat_map(|entry| &entry.open);
+        let candidates = open.filter(|shared| !shared.is_over() && which(shared));
+        if let Some(shared) = candidates.min_by_key(|shared| shared.streams.get()) {
+            shared.retire();
+        }
     }
 
     fn add(&self, key: &K, shared: &Rc<Shared<B>>) {
@@ -328,7 +509,7 @@ where
                     return Poll::Ready(());
                 }
                 let most = connection.current_max_send_streams().min(STREAMS);
-                shared.most.set(most);
+                shared.allow(most);
                 *shared.waker.borrow_mut() = Some(cx.waker().clone());
                 poll_idle(cx, &shared, &slot, &drain, idle)
             })
@@ -361,7 +542,8 @@ fn poll_idle<B>(
         return Poll::Pending;
     }
     let until = shared.since.get() + idle;
-    if shared.leaving.get() || !drain.accepts() || clock::now() >= until {
+    let is_over = shared.leaving.get() || !drain.accepts() || clock::now() >= until;
+    if is_over || shared.demand() > Demand::None {
         return Poll::Ready(());
     }
     slot.set_at(until);

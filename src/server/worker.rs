@@ -232,6 +232,8 @@ async fn tidy(worker: Rc<Worker>) {
     loop {
         let now = ticks.tick().await;
         worker.pool.borrow_mut().make_room();
+        worker.http2.make_room();
+        worker.http2.share();
         if now < swept + POOL_SWEEP {
             continue;
         }

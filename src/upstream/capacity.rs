@@ -67,6 +67,8 @@ pub struct Load {
     refused: [AtomicU64; 4],
     /// Requests that wait for a connection to end.
     waiting: AtomicU32,
+    /// Those of them whose worker has none.
+    starving: AtomicU32,
     freed: Notify,
 }
 
@@ -112,21 +114,42 @@ impl Permit {
     pub fn is_wanted(&self) -> bool {
         self.limit == Limit::Connections && self.cluster.is_crowded()
     }
-}
 
-/// Counts as waiting until dropped.
-struct Waiting<'a>(&'a Load);
-
-impl<'a> Waiting<'a> {
-    fn new(load: &'a Load) -> Waiting<'a> {
-        load.waiting.fetch_add(1, Ordering::AcqRel);
-        Waiting(load)
+    /// What can be asked while the permit is held elsewhere.
+    pub fn wanted(&self) -> Wanted {
+        Wanted(Arc::clone(&self.cluster))
     }
 }
 
-impl Drop for Waiting<'_> {
+/// Tells whether a connection's place is wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted(Arc<Cluster>);
+
+impl Wanted {
+    /// Whether somebody waits for it.
+    pub fn by_any(&self) -> bool {
+        self.0.is_crowded()
+    }
+
+    /// Whether somebody does whose worker has no connection to go on with.
+    pub fn by_the_starving(&self) -> bool {
+        self.0.load().starving.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Counts until dropped.
+struct Counted<'a>(&'a AtomicU32);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicU32) -> Counted<'a> {
+        count.fetch_add(1, Ordering::AcqRel);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -160,14 +183,20 @@ impl Cluster {
     }
 
     /// A permit for a connection, as soon as there is one. `make_room` is called when there is none:
-    /// it may end a connection that nobody uses.
-    pub async fn connection(self: &Arc<Self>, most: u32, make_room: impl Fn()) -> Permit {
+    /// it may end a connection that nobody uses. `starves` says that the caller has no other one.
+    pub async fn connection(
+        self: &Arc<Self>,
+        most: u32,
+        starves: bool,
+        make_room: impl Fn(),
+    ) -> Permit {
         if let Some(permit) = self.try_take(Limit::Connections, most) {
             return permit;
         }
         let load = self.load();
         load.refuse(Limit::Connections);
-        let _waiting = Waiting::new(load);
+        let _waiting = Counted::new(&load.waiting);
+        let _starving = starves.then(|| Counted::new(&load.starving));
         loop {
             // Listens first: what is freed between looking and waiting is not missed.
             let mut freed = pin!(load.freed.notified());
@@ -243,11 +272,11 @@ mod tests {
     #[tokio::test]
     async fn who_waits_gets_the_next_connection() {
         let cluster = cluster();
-        let first = cluster.connection(1, || {}).await;
+        let first = cluster.connection(1, true, || {}).await;
         assert!(!first.is_wanted());
         let idle = RefCell::new(Some(first));
         let looks = RefCell::new(0);
-        let waiting = cluster.connection(1, || {
+        let waiting = cluster.connection(1, true, || {
             *looks.borrow_mut() += 1;
             let kept = idle.borrow_mut().take();
             assert!(kept.is_none_or(|permit| permit.is_wanted()));
@@ -256,7 +285,7 @@ mod tests {
         assert_eq!(*looks.borrow(), 1);
         assert!(!cluster.is_crowded());
         let other = cluster.clone();
-        let third = tokio::spawn(async move { other.connection(1, || {}).await });
+        let third = tokio::spawn(async move { other.connection(1, true, || {}).await });
         while !cluster.is_crowded() {
             tokio::task::yield_now().await;
         }

@@ -1,10 +1,14 @@
 //! What is tried again and within what time; how much an upstream may have under way.
 
-use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::grpc::{Fed, Messages, Server, unary};
+use crate::support::h2::connect;
 use crate::support::upstream::reply;
 use crate::support::{Gateway, Request, Response, Upstream, gateway};
 
@@ -224,4 +228,34 @@ upstreams: [{name: pool, limits: {retry_budget: 10}, targets: [{target: '<up>'}]
         }
     });
     assert_eq!(upstream.requests().len(), REQUESTS + 3);
+}
+
+/// A worker that has none gets its turn, though the other one always has a request under way.
+#[tokio::test]
+async fn workers_share_one_connection_over_http_2() {
+    let server = Server::start(None);
+    let config = "
+services: [{url: 'grpc://pool', connect_timeout: 10000, retries: 0,
+  routes: [{paths: [/test.Echo], protocols: [grpc]}]}]
+upstreams: [{name: pool, limits: {max_connections: 1}, targets: [{target: '<up>'}]}]";
+    let setup = gateway(config).fill("up", &server);
+    let gateway = setup.flag("--workers", 2).start();
+    let served: Arc<Vec<AtomicUsize>> = Arc::new((0..8).map(|_| AtomicUsize::new(0)).collect());
+    let mut asking = Vec::new();
+    for ix in 0..served.len() {
+        let mut client = connect::<Fed>(gateway.proxy()).await;
+        let served = served.clone();
+        asking.push(tokio::spawn(async move {
+            while served.iter().any(|count| count.load(Relaxed) < 10) {
+                let answer = client.send_request(unary("/test.Echo/Unary", b"hello"));
+                let mut answer = answer.await.unwrap();
+                let (messages, trailers) = Messages::default().all(answer.body_mut()).await;
+                assert_eq!(messages, [b"hello"], "{:?} {trailers:?}", answer.headers());
+                served[ix].fetch_add(1, Relaxed);
+            }
+        }));
+    }
+    for client in asking {
+        client.await.unwrap();
+    }
 }

@@ -29,6 +29,7 @@ struct World {
     sweep: Sweep,
     drain: Drain,
     opened: Rc<Cell<usize>>,
+    demand: Rc<Cell<Demand>>,
 }
 
 impl World {
@@ -40,6 +41,7 @@ impl World {
             sweep,
             drain: Drain::new(),
             opened: Rc::default(),
+            demand: Rc::new(Cell::new(Demand::None)),
         })
     }
 
@@ -47,10 +49,34 @@ impl World {
         let connect = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
             self.opened.set(self.opened.get() + 1);
-            Ok::<_, No>(answering())
+            let demand = Rc::clone(&self.demand);
+            let ask: Ask = Box::new(move || demand.get());
+            Ok((answering(), Some(ask)))
         };
+        self.lease_over(key, &Cell::new(false), connect).await
+    }
+
+    async fn lease_over(
+        &self,
+        key: &'static str,
+        stuck: &Cell<bool>,
+        connect: impl Future<Output = Result<(DuplexStream, Option<Ask>), No>>,
+    ) -> Result<Lease<Body>, No> {
         let slot = || self.sweep.slot();
-        self.pool.lease(&key, slot, &self.drain, connect).await
+        let pool = &self.pool;
+        pool.lease(&key, slot, &self.drain, stuck, connect).await
+    }
+
+    /// A request that may not open a connection; it never gets one of its own.
+    fn stuck(self: &Rc<World>, stuck: Rc<Cell<bool>>) -> tokio::task::JoinHandle<Lease<Body>> {
+        let world = Rc::clone(self);
+        local::spawn(async move {
+            let connect = async {
+                stuck.set(true);
+                pending().await
+            };
+            world.lease_over("a", &stuck, connect).await.unwrap()
+        })
     }
 }
 
@@ -113,14 +139,10 @@ async fn whoever_waits_for_a_failed_opening_tries_himself() {
     let first = local::spawn(async move {
         let connect = async {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            Err::<DuplexStream, No>(No)
+            Err(No)
         };
-        let slot = || there.sweep.slot();
-        there
-            .pool
-            .lease(&"a", slot, &there.drain, connect)
-            .await
-            .err()
+        let stuck = Cell::new(false);
+        there.lease_over("a", &stuck, connect).await.err()
     });
     tokio::task::yield_now().await;
     let second = world.lease("a").await;
@@ -149,4 +171,59 @@ async fn idle_and_retired_connections_go() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(world.pool.len(), 1);
     drop(other);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn streams_that_end_go_to_those_who_may_open_none() {
+    let world = World::new();
+    let mut held = Vec::new();
+    for _ in 0..STREAMS {
+        held.push(world.lease("a").await.unwrap());
+    }
+    let stuck: Vec<Rc<Cell<bool>>> = (0..50).map(|_| Rc::default()).collect();
+    let waiting: Vec<_> = stuck
+        .iter()
+        .map(|stuck| world.stuck(stuck.clone()))
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waiting.iter().any(|task| task.is_finished()));
+    assert!(stuck.iter().all(|stuck| stuck.get()), "nobody is to blame");
+    held.truncate(STREAMS - 20);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let served = |tasks: &[tokio::task::JoinHandle<_>]| {
+        tasks.iter().filter(|task| task.is_finished()).count()
+    };
+    assert_eq!(served(&waiting), 20);
+    // One that leaves takes nobody's turn.
+    let left = waiting.iter().find(|task| !task.is_finished()).unwrap();
+    left.abort();
+    drop(held);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(served(&waiting), 50);
+    assert_eq!(world.opened.get(), 1);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn a_wanted_connection_goes_when_it_is_idle() {
+    let world = World::new();
+    drop(world.lease("a").await.unwrap());
+    world.pool.make_room();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.pool.len(), 1, "nobody wants it");
+    world.demand.set(Demand::Waiting);
+    world.pool.make_room();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.pool.len(), 0);
+
+    let busy = world.lease("a").await.unwrap();
+    world.pool.make_room();
+    world.pool.share();
+    assert!(world.pool.lease_open(&"a").is_some(), "others have theirs");
+    world.demand.set(Demand::Starving);
+    world.pool.share();
+    assert!(world.pool.lease_open(&"a").is_none());
+    assert_eq!(busy.send(ask()).await.unwrap().status(), 200);
+    drop(busy);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.pool.len(), 0);
 }
