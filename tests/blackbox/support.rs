@@ -16,6 +16,7 @@ pub mod grpc;
 pub mod h2;
 pub mod redis;
 pub mod sign;
+pub mod soak;
 pub mod upstream;
 pub mod x509;
 
