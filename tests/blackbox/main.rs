@@ -39,6 +39,7 @@ mod posting;
 mod proxying;
 mod rate_limiting;
 mod routes;
+mod soak_reloads;
 mod soak_targets;
 mod startup;
 mod tls;

@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::support::soak::{Quantiles, is_full};
+use crate::support::soak::{Quantiles, is_full, runtime};
 use crate::support::{Conn, Gateway, Request, gateway};
 
 const TARGETS: u8 = 20;
@@ -57,9 +57,7 @@ fn flapping_targets_are_hidden_from_clients() {
     let (tell, told) = mpsc::channel();
     let theirs = world.clone();
     let targets = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.enable_all().build().unwrap();
-        LocalSet::new().block_on(&runtime, flap(theirs, tell));
+        LocalSet::new().block_on(&runtime(), flap(theirs, tell));
     });
     let addresses: Vec<SocketAddr> = told.recv().unwrap();
     let lines = addresses.iter().map(|at| format!("{{target: '{at}'}}"));
