@@ -33,6 +33,7 @@ use self::source::Source;
 use crate::admin::{Admin, ListenerInfo, Parts};
 use crate::config::Report;
 use crate::config::settings::{self, Accept, AccessLog, Layer, Merged, SettingError, Settings};
+use crate::config::text::TextError;
 use crate::control::dns::system::System;
 use crate::control::dns::{Elsewhere, Lookup};
 use crate::control::kv::KvError;
@@ -85,7 +86,7 @@ pub enum StartError {
         /// The file.
         file: PathBuf,
         /// Why.
-        error: io::Error,
+        error: TextError,
     },
     /// Consul does not give the file.
     #[error("{key}: cannot be read: {error}")]

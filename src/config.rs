@@ -27,6 +27,7 @@ pub mod schema;
 pub mod settings;
 mod supported;
 pub mod target;
+pub mod text;
 mod top;
 pub mod vault;
 mod version;

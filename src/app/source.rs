@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::StartError;
 use crate::config::settings::{ConsulSettings, Settings};
+use crate::config::text;
 use crate::control::supervisor::{Origin, Reloads};
 use crate::control::{kv, watch};
 use crate::remote::consul::open;
@@ -22,7 +23,7 @@ pub(super) enum Source {
 /// Reads a source once, before there is anything else. Blocks.
 pub fn read(source: &Path, settings: &Settings) -> Result<String, StartError> {
     let Some(key) = kv::key_of(source) else {
-        return std::fs::read_to_string(source).map_err(|error| StartError::Missing {
+        return text::read_file(source).map_err(|error| StartError::Missing {
             file: source.to_owned(),
             error,
         });
@@ -69,7 +70,7 @@ impl Source {
             Source::File(file) => watch::reread(file, reloads).await,
             Source::Key(consul, query) => match kv::read(consul, query).await {
                 Ok(text) => reloads.offer(text, Origin::File(self.name())).await,
-                Err(error) => tracing::warn!("{}: {error}", self.name()),
+                Err(error) => reloads.unreadable(Origin::File(self.name()), &error),
             },
         }
     }

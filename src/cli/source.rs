@@ -1,12 +1,11 @@
 //! Reading declarative files for commands, and telling what is wrong with them.
 
-use std::io::Read;
 use std::path::Path;
 
 use super::{Console, say};
 use crate::app::{self, StartError};
 use crate::config::node::Pos;
-use crate::config::{Report, settings};
+use crate::config::{Report, settings, text};
 use crate::control::kv;
 use crate::plugins;
 use crate::snapshot::{self, Checked, Surroundings};
@@ -45,10 +44,9 @@ pub(super) fn read(file: &str, around: &Surroundings) -> Result<String, String> 
             read => read.map_err(|error| error.to_string()),
         };
     }
-    let mut text = String::new();
     let read = match file {
-        "-" => std::io::stdin().read_to_string(&mut text).map(|_| text),
-        file => std::fs::read_to_string(file),
+        "-" => text::read(std::io::stdin()),
+        file => text::read_file(Path::new(file)),
     };
     read.map_err(|error| error.to_string())
 }

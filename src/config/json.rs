@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 
-use super::node::{Entry, MAX_DEPTH, Map, Node, Pos, Value};
-use super::yaml::SyntaxError;
+use super::node::{Entry, MAX_DEPTH, MAX_NODES, Map, Node, Pos, Value};
+use super::yaml::{SyntaxError, too_many};
 
 /// Why [`parse`] gave no tree.
 pub enum Failure {
@@ -31,6 +31,7 @@ pub fn parse(text: &str) -> Result<Node, Failure> {
         next: 0,
         known: Pos::new(1, 1),
         known_at: 0,
+        nodes: 0,
     };
     let node = reader.value(0)?;
     reader.skip_space();
@@ -48,6 +49,7 @@ struct Reader<'t> {
     /// A place that was worked out, and its offset: the next one is counted from there.
     known: Pos,
     known_at: usize,
+    nodes: usize,
 }
 
 type Read<T> = Result<T, Failure>;
@@ -88,6 +90,11 @@ impl Reader<'_> {
     fn value(&mut self, depth: usize) -> Read<Node> {
         self.skip_space();
         let at = self.pos();
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            let message = too_many();
+            return Err(Failure::Final(SyntaxError { at, message }));
+        }
         if depth > MAX_DEPTH {
             let message = format!("nested deeper than {MAX_DEPTH} levels");
             return Err(Failure::Final(SyntaxError { at, message }));

@@ -7,6 +7,9 @@ use serde::{Serialize, Serializer};
 /// Deepest nesting of lists and maps; what walks a tree may recurse.
 pub const MAX_DEPTH: usize = 32;
 
+/// Most values of a text: what a tree may take of memory. A hundred thousand routes have two million.
+pub const MAX_NODES: usize = 5_000_000;
+
 /// A place in the text: line and column, both counted from 1, columns in characters.
 /// `0:0` stands for "nowhere in the text" (a setting from the environment, for example).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

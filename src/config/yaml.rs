@@ -16,12 +16,11 @@ use serde_saphyr::Spanned;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::json;
-use super::node::{Entry, MAX_DEPTH, Map, Node, Pos, Value};
+use super::node::{Entry, MAX_DEPTH, MAX_NODES, Map, Node, Pos, Value};
 use super::scalars;
 
 /// Longest text that is read, in bytes.
-pub const MAX_TEXT: usize = 128 * 1024 * 1024;
-const MAX_NODES: usize = 20_000_000;
+pub const MAX_TEXT: usize = 64 * 1024 * 1024;
 /// Nodes that aliases may add: a bomb costs about a second.
 const MAX_REPLAYED: usize = 1_000_000;
 
@@ -115,13 +114,21 @@ fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
     use serde_saphyr::Error;
     use serde_saphyr::budget::BudgetBreach;
     let at = error.location().map_or(Pos::NOWHERE, pos);
-    let message = match error.without_snippet() {
+    let mut innermost = error.without_snippet();
+    while let Error::AliasError { error, .. } = innermost {
+        innermost = error.without_snippet();
+    }
+    let message = match innermost {
         Error::Budget {
             breach: BudgetBreach::Depth { .. },
             ..
         } => {
             format!("nested deeper than {MAX_DEPTH} levels")
         }
+        Error::Budget {
+            breach: BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. },
+            ..
+        } => too_many(),
         Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
             "the text is too large once its aliases are expanded".to_owned()
         }
@@ -132,6 +139,11 @@ fn syntax_error(error: &serde_saphyr::Error) -> SyntaxError {
         other => without_place(other.render().lines().next().unwrap_or_default()).to_owned(),
     };
     SyntaxError { at, message }
+}
+
+/// What is said of a text with too many values.
+pub(super) fn too_many() -> String {
+    format!("more than {MAX_NODES} values")
 }
 
 /// The reader's message without the place, which we print ourselves, and without its own advice.

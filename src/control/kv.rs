@@ -2,7 +2,6 @@
 //!
 //! Invariant: whatever becomes of the key or of Consul, the text that was read last stays.
 
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,14 +12,13 @@ use tracing::{info, warn};
 
 use super::supervisor::{Origin, Reloads};
 use crate::config::settings::ConsulSettings;
+use crate::config::text;
 use crate::remote::consul::watch::WAIT;
 use crate::remote::consul::{Consul, ConsulError, KeyQuery, Watch};
 
 /// What a configuration source in the store begins with.
 pub const SCHEME: &str = "consul://";
 
-/// Longest text that a compressed value may hold, in bytes.
-const LONGEST: u64 = 128 << 20;
 /// How long a start waits for a Consul that cannot be reached, and how often it asks.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(500));
 
@@ -79,25 +77,13 @@ pub async fn first(consul: &Consul, query: &KeyQuery) -> Result<String, KvError>
 /// A value as text; one that is compressed by gzip says so by its first bytes.
 ///
 /// # Errors
-/// When it is none, or is longer than 128 MiB.
+/// When it is none, or is longer than 64 MiB.
 pub fn text(value: &[u8]) -> Result<String, KvError> {
-    if !value.starts_with(&[0x1f, 0x8b]) {
-        let text = std::str::from_utf8(value);
-        return text
-            .map(str::to_owned)
-            .map_err(|error| KvError::NoText(error.to_string()));
-    }
-    let mut text = String::new();
-    let read = MultiGzDecoder::new(value)
-        .take(LONGEST + 1)
-        .read_to_string(&mut text);
-    match read {
-        Ok(_) if text.len() as u64 > LONGEST => {
-            Err(KvError::NoText(format!("longer than {LONGEST} bytes")))
-        }
-        Ok(_) => Ok(text),
-        Err(error) => Err(KvError::NoText(error.to_string())),
-    }
+    let text = match value.starts_with(&[0x1f, 0x8b]) {
+        true => text::read(MultiGzDecoder::new(value)),
+        false => text::of_bytes(value.to_vec()),
+    };
+    text.map_err(|error| KvError::NoText(error.to_string()))
 }
 
 /// Offers the text whenever the key changes, until the process ends. `known` is what was read last.

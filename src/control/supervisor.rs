@@ -4,6 +4,7 @@
 //! Invariants: the newest text wins; a text that is live already is not compiled again; whoever
 //! asked is told what became of it.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -13,7 +14,8 @@ use tracing::{error, info, warn};
 
 pub use super::loader::Origin;
 use super::loader::{Compiled, Live, Loader};
-use crate::config::Report;
+use crate::config::node::Pos;
+use crate::config::{Issue, Report};
 use crate::snapshot::verify::hash;
 
 /// What became of a text that went live.
@@ -99,6 +101,20 @@ impl Reloads {
     pub async fn offer(&self, text: impl Into<Arc<str>>, origin: Origin) {
         // Nobody is left to tell when the process goes down.
         let _ = self.send(text.into(), origin, None).await;
+    }
+
+    /// Notes that there was no text to be had: what is live stays.
+    pub fn unreadable(&self, origin: Origin, error: &dyn Display) {
+        let mut report = Report::new(origin.file(), "");
+        report.error(Pos::NOWHERE, "", format!("cannot be read: {error}"));
+        refused(&report, &origin);
+        self.loader.note(origin, "rejected", Some(&report));
+    }
+
+    /// Whether the last text from there was refused.
+    pub fn is_failing(&self, origin: &Origin) -> bool {
+        let last = self.loader.last();
+        last.is_some_and(|last| last.result == "rejected" && last.origin == *origin)
     }
 
     async fn send(
@@ -209,7 +225,7 @@ fn look_at(loader: &Loader, text: &str, file: &str) -> LookedAt {
 /// Logs the warnings of a text that went live.
 pub fn warn_of(report: &Report) {
     for issue in report.warnings() {
-        warn!("{}:{}: {}", report.file(), issue.at, issue.line());
+        warn!("{}", told(report, issue));
     }
 }
 
@@ -221,7 +237,15 @@ fn refused(report: &Report, origin: &Origin) {
         origin.file()
     );
     for issue in report.errors() {
-        error!("{}:{}: {}", report.file(), issue.at, issue.line());
+        error!("{}", told(report, issue));
+    }
+}
+
+fn told(report: &Report, issue: &Issue) -> String {
+    let file = report.file();
+    match issue.at.is_known() {
+        true => format!("{file}:{}: {}", issue.at, issue.line()),
+        false => format!("{file}: {}", issue.line()),
     }
 }
 

@@ -10,10 +10,14 @@ use std::time::Duration;
 use notify::{RecursiveMode, Watcher};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
 
 use super::supervisor::{Origin, Reloads};
+use crate::config::text::{self, TextError};
+use crate::snapshot::verify::hash;
+use crate::util::clock;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +68,18 @@ impl Signals {
 /// Reads the file and offers its text, for SIGHUP: also when nothing seems to have changed.
 pub async fn reread(file: &Path, reloads: &Reloads) {
     let origin = Origin::File(file.display().to_string());
-    match tokio::fs::read_to_string(file).await {
-        Ok(text) => reloads.offer(text, origin).await,
-        Err(error) => warn!("{} cannot be read: {error}", file.display()),
+    match read_whole(file).await {
+        Ok((text, _)) => reloads.offer(text, origin).await,
+        Err(error) => reloads.unreadable(origin, &error),
     }
 }
 
-/// A file is looked at this long after the last event of a burst.
-const QUIET: Duration = Duration::from_millis(100);
-/// And this often without any event.
-const POLL: Duration = Duration::from_millis(800);
+/// A file is read once it has not changed for so long.
+const QUIET: Duration = Duration::from_millis(200);
+/// So often at most it is waited for; one that never rests is read as it is.
+const TURNS: usize = 50;
+/// How often it is looked at without any event.
+const POLL: Duration = Duration::from_millis(600);
 
 /// Offers the file's text whenever it changes, until the process ends. `text` is what was read
 /// last.
@@ -82,76 +88,138 @@ pub async fn watch(file: PathBuf, text: String, reloads: Reloads) {
     // Dropping it would end the events.
     let _watcher = watcher(&file, hint);
     let origin = Origin::File(file.display().to_string());
-    let mut seen = Seen {
-        text,
-        stamp: None,
-        trouble: false,
-    };
+    let mut seen = Seen::new(&text);
+    drop(text);
     loop {
         // A closed channel means that there are no events: then only the clock counts.
-        match timeout(POLL, hints.recv()).await {
-            Ok(Some(())) => settle(&mut hints).await,
-            Ok(None) => sleep(POLL).await,
-            Err(_) => {}
+        if let Ok(None) = timeout(POLL, hints.recv()).await {
+            sleep(POLL).await;
         }
-        if let Some(text) = seen.look(&file).await {
-            reloads.offer(text, origin.clone()).await;
-        }
-    }
-}
-
-/// Waits for the end of a burst of events, but not for ever.
-async fn settle(hints: &mut mpsc::Receiver<()>) {
-    const MOST: usize = 5;
-    for _ in 0..MOST {
-        if timeout(QUIET, hints.recv()).await.is_err() {
-            return;
+        match seen.look(&file, || reloads.is_failing(&origin)).await {
+            Some(Ok(text)) => reloads.offer(text, origin.clone()).await,
+            Some(Err(error)) => reloads.unreadable(origin.clone(), &error),
+            None => {}
         }
     }
 }
 
 /// What the file held when it was last looked at.
 struct Seen {
-    text: String,
-    /// Which file it was, its length and times: while they stay, its text does.
+    /// Of its text.
+    hash: String,
+    /// While it stays, the text does.
     stamp: Option<Stamp>,
-    trouble: bool,
+    trouble: Option<Trouble>,
 }
 
-type Stamp = (u64, u64, u64, i64, i64);
+/// Since when there is no text, and whether that was told.
+struct Trouble {
+    since: Instant,
+    told: bool,
+}
 
 impl Seen {
-    /// The text, if it is new. A file that is being written anew may be gone or empty for a
-    /// moment; that is no change, unless it stays so.
-    async fn look(&mut self, file: &Path) -> Option<String> {
-        let stamp = stamp(file).await;
+    fn new(text: &str) -> Seen {
+        Seen {
+            hash: hash(text),
+            stamp: None,
+            trouble: None,
+        }
+    }
+
+    /// The text, if it is new, or an old one with which trouble ends; why there is none, once. A
+    /// file that is being written anew may be gone or empty for a moment; that is no change, unless
+    /// it stays so.
+    async fn look(
+        &mut self,
+        file: &Path,
+        is_failing: impl Fn() -> bool,
+    ) -> Option<Result<String, TextError>> {
+        let stamp = Stamp::of(file).await.ok();
         if stamp.is_some() && stamp == self.stamp {
             return None;
         }
-        match tokio::fs::read_to_string(file).await {
-            Ok(text) if text.is_empty() && !std::mem::replace(&mut self.trouble, true) => None,
-            Ok(text) => {
-                self.trouble = false;
-                self.stamp = stamp;
-                (text != self.text).then(|| {
-                    self.text.clone_from(&text);
-                    text
-                })
+        match read_whole(file).await {
+            Ok((text, _)) if text.is_empty() && !self.lasts() => None,
+            Ok((text, stamp)) => {
+                self.trouble = None;
+                self.stamp = Some(stamp);
+                let hash = hash(&text);
+                let is_new = std::mem::replace(&mut self.hash, hash.clone()) != hash;
+                (is_new || is_failing()).then_some(Ok(text))
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.trouble, true) {
-                    warn!("{} cannot be read: {error}", file.display());
-                }
-                None
+                let lasts = self.lasts();
+                let trouble = self.trouble.as_mut()?;
+                let news = lasts && !std::mem::replace(&mut trouble.told, lasts);
+                news.then_some(Err(error))
             }
         }
     }
+
+    /// Notes that there is no text; whether that is so for a while.
+    fn lasts(&mut self) -> bool {
+        let now = Instant::now();
+        let trouble = self.trouble.get_or_insert(Trouble {
+            since: now,
+            told: false,
+        });
+        now - trouble.since >= POLL
+    }
 }
 
-async fn stamp(file: &Path) -> Option<Stamp> {
-    let meta = tokio::fs::metadata(file).await.ok()?;
-    let changed = (meta.ctime(), meta.ctime_nsec());
-    Some((meta.dev(), meta.ino(), meta.size(), changed.0, changed.1))
+/// Which file it was, its length and times: while they stay, its text does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    async fn of(file: &Path) -> std::io::Result<Stamp> {
+        let meta = tokio::fs::metadata(file).await?;
+        Ok(Stamp {
+            file: (meta.dev(), meta.ino()),
+            size: meta.size(),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+
+    /// Whether the last change is old enough, by the clock of the file system: nobody writes.
+    fn is_old(&self) -> bool {
+        let now = i128::from(clock::unix_ms());
+        let (seconds, nanos) = self.changed;
+        let changed = i128::from(seconds) * 1000 + i128::from(nanos) / 1_000_000;
+        now - changed >= QUIET.as_millis() as i128
+    }
+}
+
+/// Reads a file that nobody is writing: half of one could be a configuration, too.
+async fn read_whole(file: &Path) -> Result<(String, Stamp), TextError> {
+    let mut before = Stamp::of(file).await?;
+    for _ in 0..TURNS {
+        if !before.is_old() {
+            sleep(QUIET).await;
+            let now = Stamp::of(file).await?;
+            if std::mem::replace(&mut before, now) != now {
+                continue;
+            }
+        }
+        let text = read(file).await?;
+        let after = Stamp::of(file).await?;
+        if after == before {
+            return Ok((text, after));
+        }
+        before = after;
+    }
+    Ok((read(file).await?, before))
+}
+
+async fn read(file: &Path) -> Result<String, TextError> {
+    let file = file.to_owned();
+    let reading = spawn_blocking(move || text::read_file(&file)).await;
+    reading.unwrap_or_else(|failed| Err(std::io::Error::other(failed).into()))
 }
 
 /// Watches the folder of the file: editors and ConfigMaps put another file in its place.

@@ -9,6 +9,7 @@
 mod support;
 mod systemd;
 
+mod bad_files;
 mod bad_requests;
 mod balancing;
 mod bodies;

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
-use crate::config::node::{Entry, MAX_DEPTH, Map, Node, Pos, Value};
+use crate::config::node::{Entry, MAX_DEPTH, MAX_NODES, Map, Node, Pos, Value};
 
 /// Reads a text; `None` leaves it to the general reader.
 pub(super) fn parse(text: &str, scalar: impl Fn(&str) -> Option<Value>) -> Option<Node> {
@@ -19,6 +19,7 @@ pub(super) fn parse(text: &str, scalar: impl Fn(&str) -> Option<Value>) -> Optio
         open: Vec::new(),
         root: None,
         documents: 0,
+        nodes: 0,
     };
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.ok()?;
@@ -35,6 +36,7 @@ struct Tree<G> {
     open: Vec<Open>,
     root: Option<Node>,
     documents: u32,
+    nodes: usize,
 }
 
 enum Open {
@@ -105,6 +107,10 @@ impl<G: Fn(&str) -> Option<Value>> Tree<G> {
     }
 
     fn place(&mut self, node: Node) -> Option<()> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return None;
+        }
         match self.open.last_mut() {
             Some(Open::List(_, list)) => list.push(node),
             Some(Open::Map(_, entries, key)) => {

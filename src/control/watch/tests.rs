@@ -85,20 +85,41 @@ async fn a_link_that_leads_elsewhere_is_seen() {
 async fn a_moment_without_text_is_no_change() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f");
-    let mut seen = Seen {
-        text: "a".to_owned(),
-        stamp: None,
-        trouble: false,
-    };
-    assert_eq!(seen.look(&file).await, None);
+    let mut seen = Seen::new("a");
+    assert!(seen.look(&file, || false).await.is_none());
     std::fs::write(&file, "b").unwrap();
-    assert_eq!(seen.look(&file).await.as_deref(), Some("b"));
-    assert_eq!(seen.look(&file).await, None);
+    assert_eq!(seen.look(&file, || false).await.unwrap().unwrap(), "b");
+    assert!(seen.look(&file, || false).await.is_none());
     std::fs::write(&file, "").unwrap();
-    assert_eq!(seen.look(&file).await, None);
-    assert_eq!(
-        seen.look(&file).await.as_deref(),
-        Some(""),
-        "it stays empty"
+    assert!(seen.look(&file, || false).await.is_none());
+    sleep(POLL).await;
+    let empty = seen.look(&file, || false).await.unwrap();
+    assert_eq!(empty.unwrap(), "", "it stays empty");
+    std::fs::remove_file(&file).unwrap();
+    assert!(seen.look(&file, || false).await.is_none());
+    sleep(POLL).await;
+    assert!(
+        seen.look(&file, || false).await.unwrap().is_err(),
+        "it stays away"
     );
+    assert!(seen.look(&file, || false).await.is_none(), "said once");
+}
+
+#[tokio::test]
+async fn half_a_file_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f");
+    std::fs::write(&file, "").unwrap();
+    let writes = file.clone();
+    let writing = tokio::spawn(async move {
+        let mut out = std::fs::File::options().append(true).open(&writes).unwrap();
+        for _ in 0..20 {
+            std::io::Write::write_all(&mut out, b"half ").unwrap();
+            sleep(QUIET / 4).await;
+        }
+    });
+    let mut seen = Seen::new("");
+    let text = seen.look(&file, || false).await.unwrap().unwrap();
+    assert!(writing.is_finished());
+    assert_eq!(text, "half ".repeat(20));
 }
