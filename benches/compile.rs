@@ -1,25 +1,32 @@
-//! A file of 1,000 services and 10,000 routes: text, tree, model, snapshot.
+//! Large files: text, tree, model, snapshot; how long each step takes, and what memory it needs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod counting;
 
 use std::fmt::Write;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mimalloc::MiMalloc;
 use sluicegate::config::yaml;
 use sluicegate::plugins;
-use sluicegate::snapshot::{self, Checked, Parts, Surroundings, UpstreamTls};
+use sluicegate::snapshot::{self, Checked, Parts, Snapshot, Surroundings, UpstreamTls};
 use sluicegate::telemetry::Metrics;
+use sluicegate::util::clock;
 use sluicegate::util::handles::Handles;
 use sluicegate::util::keep::Keeps;
 
-const SERVICES: usize = 1_000;
+#[global_allocator]
+static ALLOCATOR: counting::Counting<MiMalloc> = counting::Counting(MiMalloc);
+
 const ROUTES_EACH: usize = 10;
 
-/// Hosts, prefixes, an expression here and there, a plugin on every service.
-fn generate() -> String {
+/// Hosts, prefixes, an expression here and there, a plugin on every service, consumers with keys.
+fn generate(services: usize, consumers: usize) -> String {
     let mut text = String::from("_format_version: \"3.0\"\nservices:\n");
-    for service in 0..SERVICES {
+    for service in 0..services {
         let (high, low) = (service / 250, service % 250);
         write!(
             text,
@@ -30,7 +37,10 @@ fn generate() -> String {
         .unwrap();
         for route in 0..ROUTES_EACH {
             let path = match route {
-                9 => format!("\"~/service-{service}/items/(?<id>[0-9]+)$\""),
+                // Distinct expressions are the slowest there is: a hundredth of all routes.
+                9 if service % 10 == 0 => {
+                    format!("\"~/service-{service}/items/(?<id>[0-9]+)$\"")
+                }
                 _ => format!("/service-{service}/resource-{route}"),
             };
             write!(
@@ -42,6 +52,14 @@ fn generate() -> String {
             .unwrap();
         }
     }
+    text += "consumers:\n";
+    for consumer in 0..consumers {
+        writeln!(
+            text,
+            "- username: user-{consumer}\n  keyauth_credentials: [{{key: secret-{consumer}}}]"
+        )
+        .unwrap();
+    }
     text
 }
 
@@ -51,31 +69,89 @@ fn checked(text: &str) -> Checked {
     checked.unwrap_or_else(|| panic!("{}", report.to_text()))
 }
 
-fn compile(c: &mut Criterion) {
-    let text = generate();
-    let (metrics, keeps, handles) = (Metrics::new(1), Keeps::default(), Handles::default());
-    let tls = UpstreamTls::new().unwrap();
-    let parts = Parts {
-        table: plugins::TABLE,
-        keeps: &keeps,
-        handles: &handles,
-        metrics: &metrics,
-        tls: &tls,
-        workers: 2,
-        generation: 1,
-    };
-    let mut group = c.benchmark_group("10,000 routes");
+/// What a snapshot is made with.
+struct Process {
+    metrics: Arc<Metrics>,
+    keeps: Keeps,
+    handles: Handles,
+    tls: UpstreamTls,
+}
+
+impl Process {
+    fn new() -> Process {
+        Process {
+            metrics: Metrics::new(1),
+            keeps: Keeps::default(),
+            handles: Handles::default(),
+            tls: UpstreamTls::new().unwrap(),
+        }
+    }
+
+    fn compile(&self, checked: Checked) -> Snapshot {
+        let parts = Parts {
+            table: plugins::TABLE,
+            keeps: &self.keeps,
+            handles: &self.handles,
+            metrics: &self.metrics,
+            tls: &self.tls,
+            workers: 2,
+            generation: 1,
+        };
+        snapshot::compile(checked, &parts)
+    }
+
+    /// From the tree to what can go live.
+    fn live(&self, text: &str) -> Duration {
+        let checked = checked(text);
+        let check = checked.took().check;
+        let begin = clock::now();
+        black_box(self.compile(checked));
+        check + begin.elapsed()
+    }
+}
+
+/// What a step holds in the end, and the most that it held on its way; in MiB.
+fn memory<T>(what: &str, step: impl FnOnce() -> T) -> T {
+    let before = counting::held();
+    counting::most();
+    let made = step();
+    let mib = |bytes: usize| bytes.saturating_sub(before) as f64 / f64::from(1 << 20);
+    let (most, held) = (counting::most(), counting::held());
+    println!(
+        "{what}: holds {:.1} MiB, at most {:.1} MiB",
+        mib(held),
+        mib(most)
+    );
+    made
+}
+
+fn measure(c: &mut Criterion, name: &str, services: usize, consumers: usize) {
+    let text = generate(services, consumers);
+    let json = yaml::parse(&text).unwrap().to_json().to_string();
+    println!(
+        "{name}: {} bytes of YAML, {} of JSON",
+        text.len(),
+        json.len()
+    );
+    let process = Process::new();
+    drop(memory("tree", || yaml::parse(&text)));
+    let checked = memory("checked", || checked(&text));
+    drop(memory("snapshot beside it", || process.compile(checked)));
+
+    let mut group = c.benchmark_group(name);
     group.sample_size(10);
-    group.throughput(Throughput::Bytes(text.len() as u64));
-    group.bench_function("text to tree", |b| b.iter(|| yaml::parse(black_box(&text))));
-    group.bench_function("text to checked", |b| b.iter(|| checked(black_box(&text))));
-    group.bench_function("checked to snapshot", |b| {
-        b.iter_batched(
-            || checked(&text),
-            |checked| snapshot::compile(checked, &parts),
-            BatchSize::PerIteration,
-        );
+    for (what, text) in [("YAML to tree", &text), ("JSON to tree", &json)] {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(what, |b| b.iter(|| yaml::parse(black_box(text))));
+    }
+    group.bench_function("tree to live", |b| {
+        b.iter_custom(|times| (0..times).map(|_| process.live(&text)).sum());
     });
+}
+
+fn compile(c: &mut Criterion) {
+    measure(c, "10,000 routes", 1_000, 5_000);
+    measure(c, "100,000 routes", 10_000, 5_000);
 }
 
 criterion_group! {

@@ -11,7 +11,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::time::Instant;
 
 #[global_allocator]
-static ALLOCATOR: counting::Counting = counting::Counting;
+static ALLOCATOR: counting::Counting = counting::Counting(std::alloc::System);
 
 /// Time and allocations of so many exchanges.
 async fn exchanges(client: &mut common::Client, request: &[u8], times: u64) -> (Duration, u64) {

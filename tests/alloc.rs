@@ -13,7 +13,7 @@ mod counting;
 use common::Client;
 
 #[global_allocator]
-static ALLOCATOR: counting::Counting = counting::Counting;
+static ALLOCATOR: counting::Counting = counting::Counting(std::alloc::System);
 
 const WARM_UP: usize = 200;
 const REQUESTS: u64 = 500;
