@@ -58,6 +58,7 @@ use crate::telemetry::log::Log;
 use crate::telemetry::{Checks, Metrics};
 use crate::tls::default_cert::DefaultCertError;
 use crate::tls::{DefaultCert, TlsClients, TlsSetupError};
+use crate::util::background::Background;
 use crate::util::drain::Drain;
 use crate::util::handles::Handles;
 use crate::util::keep::Keeps;
@@ -314,6 +315,7 @@ impl Gateway {
             cell: cell.clone(),
             dns: Dns::with(lookup, on, options.elsewhere, Some(discovery.clone())),
             probes: probes.clone(),
+            background: Background::start("config")?,
         }));
         let origin = match took_over.posted {
             true => Origin::Post,

@@ -1,5 +1,6 @@
 //! Clock, ids, kept state, drain, addresses (floor 0).
 
+pub mod background;
 pub mod base64;
 pub mod cidr;
 pub mod clock;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::Side;
@@ -115,7 +115,8 @@ fn answer(loaded: Result<crate::control::Applied, ReloadError>) -> Answer {
 
 /// What loading a text would change.
 async fn preview(loader: Arc<Loader>, text: String) -> Answer {
-    let looked = spawn_blocking(move || {
+    let background = loader.loading().background.clone();
+    let looked = background.run(move || {
         let (checked, report) = loader.check(&text, Origin::Post.file());
         let Some(checked) = checked else {
             return Answer::Invalid(report);

@@ -17,6 +17,7 @@ use crate::snapshot::{
     self, Changes, Checked, Inventory, Parts, Snapshot, Surroundings, UpstreamTls,
 };
 use crate::telemetry::Metrics;
+use crate::util::background::Background;
 use crate::util::clock;
 use crate::util::handles::Handles;
 use crate::util::keep::Keeps;
@@ -43,6 +44,8 @@ pub struct Loading {
     pub dns: Arc<Dns>,
     /// Who probes what is in them.
     pub probes: Arc<Probes>,
+    /// Where the work is done.
+    pub background: Background,
 }
 
 /// Where a configuration is from.

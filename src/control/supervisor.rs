@@ -6,16 +6,19 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 pub use super::loader::Origin;
 use super::loader::{Compiled, Live, Loader};
 use crate::config::node::Pos;
 use crate::config::{Issue, Report};
+use crate::snapshot::Snapshot;
 use crate::snapshot::verify::hash;
 
 /// What became of a text that went live.
@@ -79,6 +82,7 @@ impl Reloads {
         let supervisor = Supervisor {
             waiting,
             loader: loader.clone(),
+            old: Vec::new(),
         };
         tokio::spawn(supervisor.run());
         Self { queue, loader }
@@ -136,20 +140,44 @@ impl Reloads {
 struct Supervisor {
     waiting: mpsc::Receiver<Reload>,
     loader: Arc<Loader>,
+    /// Snapshots that were live, until nobody uses them: freeing one takes too long for a worker.
+    old: Vec<Arc<Snapshot>>,
 }
+
+/// How often it is looked whether old snapshots are still in use.
+const OLD: Duration = Duration::from_millis(500);
 
 /// A text was looked at: compiled, or refused.
 type LookedAt = (Option<Compiled>, Report);
 
 impl Supervisor {
     async fn run(mut self) {
-        let mut next = self.waiting.recv().await;
+        let mut next = self.next().await;
         while let Some(reload) = next {
             let reload = self.newest(reload);
             next = match self.attempt(reload).await {
                 Some(newer) => Some(newer),
-                None => self.waiting.recv().await,
+                None => self.next().await,
             };
+        }
+    }
+
+    /// The next text; meanwhile frees what is not used any more.
+    async fn next(&mut self) -> Option<Reload> {
+        while !self.old.is_empty() {
+            tokio::select! {
+                reload = self.waiting.recv() => return reload,
+                () = sleep(OLD) => self.free(),
+            }
+        }
+        self.waiting.recv().await
+    }
+
+    fn free(&mut self) {
+        let unused = |old: &mut Arc<Snapshot>| Arc::strong_count(old) == 1;
+        for old in self.old.extract_if(.., unused) {
+            // Nothing waits for it.
+            drop(self.loader.loading().background.run(move || drop(old)));
         }
     }
 
@@ -181,29 +209,35 @@ impl Supervisor {
         }
         let (loader, text) = (self.loader.clone(), reload.text.clone());
         let file = reload.origin.file().to_owned();
-        let mut working = spawn_blocking(move || look_at(&loader, &text, &file));
+        self.free();
+        let overtaken = Arc::new(AtomicBool::new(false));
+        let stop = overtaken.clone();
+        let background = &self.loader.loading().background;
+        let working = background.run(move || look_at(&loader, &text, &file, &stop));
         tokio::select! {
             biased;
-            outcome = &mut working => {
+            outcome = working => {
                 match outcome {
-                    Ok(outcome) => self.finish(reload, outcome),
-                    Err(failure) => error!("loading a configuration failed: {failure}"),
+                    Some(outcome) => self.finish(reload, outcome),
+                    None => error!("loading a configuration failed: {}", reload.origin.file()),
                 }
                 None
             }
             Some(newer) = self.waiting.recv() => {
-                // What is half done is dropped when it is done.
+                // What is half done is dropped where it is done.
+                overtaken.store(true, Ordering::Relaxed);
                 self.superseded(reload);
                 Some(newer)
             }
         }
     }
 
-    fn finish(&self, reload: Reload, (compiled, report): LookedAt) {
+    fn finish(&mut self, reload: Reload, (compiled, report): LookedAt) {
         let origin = reload.origin.clone();
         match compiled {
             Some(compiled) => {
                 warn_of(&report);
+                self.old.extend(self.loader.snapshot());
                 let live = self.loader.publish(compiled, origin.clone());
                 self.loader.note(origin, "loaded", Some(&report));
                 reload.tell(Ok(Applied { live, report }));
@@ -217,9 +251,10 @@ impl Supervisor {
     }
 }
 
-fn look_at(loader: &Loader, text: &str, file: &str) -> LookedAt {
+fn look_at(loader: &Loader, text: &str, file: &str, overtaken: &AtomicBool) -> LookedAt {
     let (checked, report) = loader.check(text, file);
-    (checked.map(|checked| loader.compile(checked)), report)
+    let wanted = checked.filter(|_| !overtaken.load(Ordering::Relaxed));
+    (wanted.map(|checked| loader.compile(checked)), report)
 }
 
 /// Logs the warnings of a text that went live.

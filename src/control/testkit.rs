@@ -67,6 +67,7 @@ pub(super) fn loader(names: Arc<Names>) -> Arc<Loader> {
         cell: Default::default(),
         dns: Dns::new(names, Handle::current()),
         probes: Probes::new(Handle::current()),
+        background: crate::util::background::Background::start("test").unwrap(),
     }))
 }
 
