@@ -15,6 +15,7 @@ use super::report::{Report, did_you_mean};
 use super::rows::{Kind, Row};
 use super::schema::{self, Fields};
 use super::{route, target, top};
+use crate::util::background::give_way;
 
 /// Decodes every row.
 pub(super) fn decode(rows: &[Row<'_>], known: &Known, model: &mut Model, report: &mut Report) {
@@ -44,6 +45,7 @@ struct Decoder<'a, 'n> {
 
 impl<'n> Decoder<'_, 'n> {
     fn row(&mut self, index: usize, row: &Row<'n>) {
+        give_way();
         let nested = row.kind.nested(self.known);
         let mut others: Vec<&str> = nested.iter().map(|(key, _, _)| *key).collect();
         if row.kind == Kind::Consumer {

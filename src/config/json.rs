@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use super::node::{Entry, MAX_DEPTH, MAX_NODES, Map, Node, Pos, Value};
 use super::yaml::{SyntaxError, too_many};
+use crate::util::background::give_way;
 
 /// Why [`parse`] gave no tree.
 pub enum Failure {
@@ -88,6 +89,7 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, depth: usize) -> Read<Node> {
+        give_way();
         self.skip_space();
         let at = self.pos();
         self.nodes += 1;

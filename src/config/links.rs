@@ -12,6 +12,7 @@ use super::node::{Node, Value};
 use super::report::{Report, did_you_mean};
 use super::rows::{Kind, Row};
 use super::schema::{Fields, key_path};
+use crate::util::background::give_way;
 
 /// Kong's namespace for ids that are derived in a declarative file.
 const NAMESPACE: Uuid = Uuid::from_u128(0xfd02_801f_0957_4a15_a55a_c8d9_606f_30b5);
@@ -127,6 +128,7 @@ impl<'r, 'n> Links<'r, 'n> {
     }
 
     fn id_of(&self, row: &Row<'n>, contents: &mut HashMap<Uuid, u32>) -> Uuid {
+        give_way();
         if let Some(id) = row.text("id").and_then(|id| Uuid::try_parse(id).ok()) {
             return id;
         }

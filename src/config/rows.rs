@@ -8,6 +8,7 @@ use super::known::Known;
 use super::node::{Node, Value};
 use super::report::Report;
 use super::schema::{Record, key_path};
+use crate::util::background::give_way;
 
 /// What a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -192,6 +193,7 @@ impl<'n> Gatherer<'_, 'n> {
         parent: Option<(&'static str, usize)>,
         path: String,
     ) {
+        give_way();
         // Credentials of all tables share one list of the model.
         let group = match kind {
             Kind::Credential(_) => Kind::Credential(0),

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::node::{Node, Pos, Value};
+use crate::util::background::give_way;
 
 /// Turns the scalars of a tree into what Kong's reader makes of them.
 pub(super) fn settle(node: &mut Node, text: &str) {
@@ -30,6 +31,7 @@ const TAG_REACH: usize = 200;
 
 impl Settle<'_> {
     fn walk(&mut self, node: &mut Node) {
+        give_way();
         match &mut node.value {
             Value::String(text) => {
                 if let Some(other) = word(text).or_else(|| base60(text))

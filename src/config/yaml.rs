@@ -18,6 +18,7 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use super::json;
 use super::node::{Entry, MAX_DEPTH, MAX_NODES, Map, Node, Pos, Value};
 use super::scalars;
+use crate::util::background::give_way;
 
 /// Longest text that is read, in bytes.
 pub const MAX_TEXT: usize = 64 * 1024 * 1024;
@@ -166,6 +167,7 @@ fn without_place(message: &str) -> &str {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        give_way();
         let Spanned {
             value: Raw(value),
             defined,

@@ -17,6 +17,7 @@ use super::roots::Trees;
 use super::sieve::{self, Sieve};
 use super::spec::{Flavor, RouteSpec};
 use super::tree::{Forest, NONE, Seed};
+use crate::util::background::give_way;
 use crate::util::ids::RouteIx;
 
 /// Routes, compiled. Immutable, shared by all workers.
@@ -169,6 +170,7 @@ pub(super) fn rank<'c>(
 ) -> Vec<Draft<'c>> {
     let mut drafts = Vec::with_capacity(criteria.len());
     for (route, one) in criteria.iter().enumerate() {
+        give_way();
         for path in one.each_path() {
             let traits = one.traits(&specs[route], route, path);
             drafts.push(Draft {
@@ -202,6 +204,7 @@ fn seeds<'c>(
 ) -> Vec<Seed<'c>> {
     let mut seeds = Vec::with_capacity(drafts.len());
     for (rank, draft) in drafts.iter().enumerate() {
+        give_way();
         let (path, regex) = match draft.path {
             None => (&b""[..], false),
             Some((_, PathTest::Prefix(prefix))) => (prefix.as_bytes(), false),

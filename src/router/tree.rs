@@ -4,6 +4,7 @@
 //! before long; a node's `best` is the lowest rank in it and below it, so a walk can stop early.
 //! Lists are in ascending rank.
 
+use crate::util::background::give_way;
 use std::collections::VecDeque;
 
 /// A place where nothing is.
@@ -79,6 +80,7 @@ impl Forest {
             queue.push_back((forest.push(0), tree, 0));
         }
         while let Some((node, seeds, depth)) = queue.pop_front() {
+            give_way();
             forest.grow(node, seeds, depth, &mut queue);
         }
         forest

@@ -12,6 +12,7 @@ use crate::identity::{Consumer, Identity};
 use crate::plugin::{Credentials, Instance, PluginDef, join_groups};
 use crate::router::{self, Flavor};
 use crate::telemetry::Metrics;
+use crate::util::background::give_way;
 use crate::util::handles::Handles;
 use crate::util::ids::ServiceIx;
 use crate::util::keep::Keeps;
@@ -104,6 +105,7 @@ fn identity(model: &Model) -> Identity {
 }
 
 fn consumer(consumer: &model::Consumer) -> Consumer {
+    give_way();
     Consumer {
         id: consumer.meta.id.to_string(),
         username: consumer.username.clone(),
@@ -121,6 +123,7 @@ fn route(
     flavor: Flavor,
     metrics: &Metrics,
 ) -> Route {
+    give_way();
     let entity = entities::route(model, route);
     let service = route.service.and_then(|ix| model.services.get(ix));
     let service_label = service.map(|service| service.name.as_ref().unwrap_or(&service.host));

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::config::model::{Credential, Meta, Model, Plugin};
+use crate::util::background::give_way;
 
 /// Every entity of a file, by the names of their lists.
 #[derive(Clone, Debug, Default)]
@@ -148,6 +149,7 @@ fn certificates(model: &Model) -> (&'static str, Vec<Item>) {
 
 /// An entity with what it refers to, which its own number leaves out.
 fn item(meta: &Meta, name: Option<&str>, links: impl IntoIterator<Item = Option<Uuid>>) -> Item {
+    give_way();
     let fold = |digest: u64, link: Option<Uuid>| {
         let (high, low) = link.unwrap_or_default().as_u64_pair();
         digest.rotate_left(1) ^ high.rotate_left(17) ^ low

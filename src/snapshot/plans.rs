@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::config::model::{Model, Plugin};
 use crate::identity::Identity;
 use crate::plugin::{Build, Credentials, Instance, Plan, PluginDef, Scope, Slot};
+use crate::util::background::give_way;
 use crate::util::handles::Handles;
 use crate::util::ids::ConsumerIx;
 use crate::util::keep::Keeps;
@@ -162,6 +163,7 @@ fn at(plugin: &Plugin) -> At {
 }
 
 fn build(model: &Model, def: &PluginDef, plugin: &Plugin, sources: &Sources<'_>) -> Instance {
+    give_way();
     let route = plugin.route.and_then(|ix| model.routes.get(ix));
     let service = plugin.service.and_then(|ix| model.services.get(ix));
     let consumer = plugin.consumer.and_then(|ix| model.consumers.get(ix));

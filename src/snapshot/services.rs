@@ -17,6 +17,7 @@ use crate::tls::{CaCert, Certificate, ClientTls, TlsClients, TlsIdentity, TlsSet
 use crate::upstream::{
     Algorithm, Capacity, Cluster, ClusterKey, EndpointSpec, Outliers, Policy, Resolution, Retry,
 };
+use crate::util::background::give_way;
 use crate::util::keep::Keeps;
 
 /// Intermediate certificates that a verified chain may have where the service says nothing
@@ -138,6 +139,7 @@ impl Wiring {
     }
 
     fn service(&mut self, sources: &Sources<'_>, service: &model::Service) -> Service {
+        give_way();
         let upstreams = &sources.model.upstreams;
         let upstream = self.by_name.get(&service.host).copied();
         let cluster = upstream.and_then(|ix| self.upstreams.get(ix));

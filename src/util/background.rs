@@ -1,21 +1,57 @@
 //! One thread for work that takes its time, such as compiling a configuration.
 //!
-//! It gives way to the data plane: the kernel lets a worker run first that has something to do. And
-//! what was made on it is freed on it, so that memory is used again instead of being scattered over
+//! It gives way to the data plane: the work calls [`give_way`] at every step, and so other threads
+//! need not wait for the end of a time slice, which is milliseconds. Its priority is the ordinary
+//! one, for on a machine without a pause a reload has to come to an end as well.
+//!
+//! What was made on it is freed on it, so that memory is used again instead of being scattered over
 //! threads.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Builder;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tracing::debug;
+use tokio::time::Instant;
+
+use super::clock;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// How much it gives way, in steps of `nice`. A tenth of what a busy worker gets is left to it.
-const NICE: i32 = 10;
+/// How long others may have to wait.
+const TURN: Duration = Duration::from_micros(100);
+/// The clock is looked at at every so manieth step.
+const STEPS: u32 = 8;
+
+thread_local! {
+    /// When the turn began; none on other threads.
+    static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+    static STEP: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Lets other threads run that are ready to, if this is background work and its turn is over; else
+/// nothing. Cheap: to be called for every entity, or value, that is looked at.
+#[inline]
+pub fn give_way() {
+    let step = STEP.get().wrapping_add(1);
+    STEP.set(step);
+    if step.is_multiple_of(STEPS) {
+        end_turn();
+    }
+}
+
+#[cold]
+fn end_turn() {
+    if let Some(began) = BEGAN.get()
+        && clock::now() - began >= TURN
+    {
+        std::thread::yield_now();
+        BEGAN.set(Some(clock::now()));
+    }
+}
 
 /// The way to the thread, which ends with the last clone.
 #[derive(Clone, Debug)]
@@ -53,11 +89,8 @@ impl Background {
 }
 
 fn work(jobs: &Receiver<Job>) {
-    // On Linux, of the calling thread alone.
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        debug!("background work runs at full priority: {error}");
-    }
     for job in jobs {
+        BEGAN.set(Some(clock::now()));
         // Its future finds that nothing was sent.
         let _ = catch_unwind(AssertUnwindSafe(job));
     }
@@ -70,12 +103,19 @@ mod tests {
     #[tokio::test]
     async fn work_is_done_in_order_and_survives_a_panic() {
         let background = Background::start("test").unwrap();
-        let first = background.run(|| rustix::process::getpriority_process(None).unwrap());
+        let first = background.run(|| {
+            let began = BEGAN.get().unwrap();
+            while BEGAN.get() == Some(began) {
+                give_way();
+            }
+            1
+        });
         let second = background.run(|| -> u8 { panic!("on purpose") });
         let third = background.run(|| 3);
         assert_eq!(third.await, Some(3));
         assert_eq!(second.await, None);
-        assert!(first.await.unwrap() >= NICE);
-        assert!(rustix::process::getpriority_process(None).unwrap() < NICE);
+        assert_eq!(first.await, Some(1), "its turn ended");
+        give_way();
+        assert_eq!(BEGAN.get(), None, "nothing of the sort on other threads");
     }
 }

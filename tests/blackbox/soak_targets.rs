@@ -157,7 +157,7 @@ impl Client {
         if response.status != 200 {
             let reached = world.reached.lock().unwrap().contains(&target);
             // What a target that closed did not read had left the gateway as well.
-            let may_be_lost = reached || (count % 4 == 0 && response.status == 502);
+            let may_be_lost = reached || (count.is_multiple_of(4) && response.status == 502);
             assert!(may_be_lost, "{target}: {response:?}");
             self.lost += 1;
         }

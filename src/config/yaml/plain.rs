@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use crate::config::node::{Entry, MAX_DEPTH, MAX_NODES, Map, Node, Pos, Value};
+use crate::util::background::give_way;
 
 /// Reads a text; `None` leaves it to the general reader.
 pub(super) fn parse(text: &str, scalar: impl Fn(&str) -> Option<Value>) -> Option<Node> {
@@ -46,6 +47,7 @@ enum Open {
 
 impl<G: Fn(&str) -> Option<Value>> Tree<G> {
     fn take(&mut self, event: Event<'_>, span: &Span) -> Option<()> {
+        give_way();
         let at = pos(span);
         match event {
             Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}

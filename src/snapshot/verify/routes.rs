@@ -9,6 +9,7 @@ use super::locate::Places;
 use crate::config::Report;
 use crate::config::model::{Model, PathHandling, Route};
 use crate::router::{self, Flavor, RouteIssue, RouteSpec, RouteTable};
+use crate::util::background::give_way;
 
 /// The routes that take part, as indexes of the model's: those of disabled services do not.
 pub(super) fn live(model: &Model) -> Vec<usize> {
@@ -30,6 +31,7 @@ pub(super) fn specs(model: &Model, live: &[usize]) -> Vec<RouteSpec> {
 }
 
 fn spec(route: &Route) -> RouteSpec {
+    give_way();
     RouteSpec {
         hosts: route.hosts.clone(),
         paths: route.paths.clone(),
@@ -114,6 +116,7 @@ pub(super) fn warn(
 }
 
 fn path_handling(route: &Route, report: &mut Report) {
+    give_way();
     let (at, path) = (
         route.meta.at_field("path_handling"),
         route.meta.field_path("path_handling"),
