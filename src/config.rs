@@ -33,6 +33,7 @@ pub mod vault;
 mod version;
 pub mod yaml;
 
+use crate::util::background;
 pub use file_schema::file_schema;
 pub use known::{Known, Parsed};
 pub use links::derived_id;
@@ -119,6 +120,18 @@ fn read_into(
     decode::decode(&rows, known, model, report);
     supported::check(model, report);
     consul_name::check(model, report);
+    drop(rows);
+    free(top);
+}
+
+/// Frees a tree, entity by entity.
+fn free(top: Node) {
+    let Value::Map(map) = top.value else { return };
+    for entry in map.into_entries() {
+        if let Value::List(list) = entry.node.value {
+            background::free(list);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use crate::router::{PathHandling, RouteTable};
 use crate::telemetry::RouteMetrics;
 use crate::tls::{CertTable, ClientTls};
 use crate::upstream::{Cluster, Policy, Retry};
+use crate::util::background;
 use crate::util::ids::{RouteIx, ServiceIx};
 pub use compile::{Parts, compile};
 pub use inventory::{Change, Changes, Inventory};
@@ -173,6 +174,14 @@ pub struct TargetSpec {
 }
 
 impl Snapshot {
+    /// Frees it, entity by entity: not to be left to a data-plane thread.
+    pub fn free(self) {
+        background::free(self.routes);
+        background::free(self.services);
+        background::free(self.plugins);
+        self.inventory.free();
+    }
+
     /// The route at that index.
     pub fn route(&self, ix: RouteIx) -> Option<&Route> {
         self.routes.get(ix.ix())

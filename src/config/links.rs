@@ -71,6 +71,7 @@ impl<'r, 'n> Links<'r, 'n> {
         let mut seen: HashMap<(Kind, &str, &str), usize> = HashMap::new();
         let mut repeated = std::collections::HashSet::new();
         for (index, row) in self.rows.iter().enumerate() {
+            give_way();
             for field in unique_fields_of(row.kind, self.known) {
                 let Some(value) = row.text(field) else {
                     continue;

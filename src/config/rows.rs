@@ -239,6 +239,7 @@ fn each_in(
     };
     let path = key_path(path, key);
     for (index, node) in list.iter_mut().enumerate() {
+        give_way();
         let path = format!("{path}[{index}]");
         run(kind, node, &path);
         for (key, kind, _) in kind.nested(known) {

@@ -6,6 +6,7 @@
 use super::node::{Node, Value};
 use super::report::{Report, did_you_mean};
 use super::schema::key_path;
+use crate::util::background::give_way;
 
 /// Looks a variable of the environment up.
 pub type Env<'e> = dyn Fn(&str) -> Option<String> + 'e;
@@ -69,6 +70,7 @@ type Unresolved = (String, Option<String>);
 
 impl Resolver<'_, '_> {
     fn walk(&mut self, node: &mut Node, path: &str, in_config: bool) {
+        give_way();
         match &mut node.value {
             Value::String(text) => {
                 if let Some(value) = self.replace(text) {

@@ -177,7 +177,11 @@ impl Supervisor {
         let unused = |old: &mut Arc<Snapshot>| Arc::strong_count(old) == 1;
         for old in self.old.extract_if(.., unused) {
             // Nothing waits for it.
-            drop(self.loader.loading().background.run(move || drop(old)));
+            drop(self.loader.loading().background.run(move || {
+                if let Some(old) = Arc::into_inner(old) {
+                    old.free();
+                }
+            }));
         }
     }
 

@@ -13,6 +13,7 @@ use super::order::Traits;
 use super::pattern::{PathRegex, header_regex};
 use super::spec::{Flavor, RouteSpec};
 use crate::message::uri;
+use crate::util::background::give_way;
 use crate::util::ids::RouteIx;
 
 /// Hash maps whose keys come from the file.
@@ -156,6 +157,7 @@ impl<'s> Reader<'s> {
     }
 
     fn read(&mut self, route: RouteIx, spec: &'s RouteSpec) -> Criteria<'s> {
+        give_way();
         self.route = route;
         Criteria {
             hosts: self.names(&spec.hosts, HostPattern::host, RouteField::Host),

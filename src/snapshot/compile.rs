@@ -12,7 +12,7 @@ use crate::identity::{Consumer, Identity};
 use crate::plugin::{Credentials, Instance, PluginDef, join_groups};
 use crate::router::{self, Flavor};
 use crate::telemetry::Metrics;
-use crate::util::background::give_way;
+use crate::util::background::{self, give_way};
 use crate::util::handles::Handles;
 use crate::util::ids::ServiceIx;
 use crate::util::keep::Keeps;
@@ -76,7 +76,7 @@ pub fn compile(checked: Checked, parts: &Parts<'_>) -> Snapshot {
         .plugins
         .iter()
         .map(|plugin| entities::plugin(model, plugin));
-    Snapshot {
+    let snapshot = Snapshot {
         generation: parts.generation,
         routes,
         services: wiring.services,
@@ -94,7 +94,13 @@ pub fn compile(checked: Checked, parts: &Parts<'_>) -> Snapshot {
         text: checked.text,
         plugin_table: checked.plugins,
         inventory,
-    }
+    };
+    let model = checked.model;
+    background::free(model.routes);
+    background::free(model.services);
+    background::free(model.plugins);
+    background::free(model.consumers);
+    snapshot
 }
 
 /// The consumers with their groups.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::config::model::{Credential, Meta, Model, Plugin};
-use crate::util::background::give_way;
+use crate::util::background::{self, give_way};
 
 /// Every entity of a file, by the names of their lists.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +97,12 @@ impl Inventory {
             }
         }
         Self(lists)
+    }
+
+    /// Frees it, entity by entity.
+    pub(super) fn free(self) {
+        let lists = self.0.into_iter();
+        lists.for_each(|(_, items)| background::free(items));
     }
 
     /// How many there are of each kind; kinds without any are left out.

@@ -43,6 +43,14 @@ pub fn give_way() {
     }
 }
 
+/// Frees things one by one: a long list at once would be a long step.
+pub fn free<T>(items: impl IntoIterator<Item = T>) {
+    for item in items {
+        give_way();
+        drop(item);
+    }
+}
+
 #[cold]
 fn end_turn() {
     if let Some(began) = BEGAN.get()

@@ -5,6 +5,7 @@ use crate::config::Report;
 use crate::config::model::{Model, Plugin};
 use crate::config::report::did_you_mean;
 use crate::plugin::PluginDef;
+use crate::util::background::give_way;
 
 /// Looks at every plugin instance of a model without errors.
 pub(super) fn check(
@@ -14,6 +15,7 @@ pub(super) fn check(
     report: &mut Report,
 ) {
     for plugin in &model.plugins {
+        give_way();
         let def = table.iter().find(|def| def.known.name == plugin.name);
         let named = def
             .and_then(|def| def.anonymous)
