@@ -18,16 +18,18 @@ mod targets;
 mod views;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::Router;
 use axum::http::{StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::config::settings::Token;
 use crate::snapshot::ConsulDiscovery;
 use crate::snapshot::cell::SnapshotCell;
 use crate::telemetry::{Checks, Metrics};
@@ -54,6 +56,8 @@ pub struct Parts {
     pub listeners: Vec<ListenerInfo>,
     /// How old a discovered list is, and where it is from.
     pub discovered: Discovered,
+    /// What requests must carry, if anything.
+    pub token: Option<Token>,
 }
 
 /// Tells of one discovered list; `None` while nobody asks for it.
@@ -68,6 +72,8 @@ struct Shared {
     started: Instant,
     /// The first answers of discovery are in, or were waited for long enough. Never goes back.
     discovered: AtomicBool,
+    /// Requests without the token.
+    denied: Arc<AtomicU64>,
     /// Room for configurations that are being posted.
     uploads: Semaphore,
 }
@@ -78,10 +84,13 @@ impl Admin {
     pub fn new(parts: Parts) -> Admin {
         health::register(&parts);
         register_targets(&parts);
+        let denied = Arc::new(AtomicU64::new(0));
+        register_denied(&parts, denied.clone());
         Admin(Arc::new(Shared {
             parts,
             started: clock::now(),
             discovered: AtomicBool::new(false),
+            denied,
             uploads: Semaphore::new(config::AT_A_TIME),
         }))
     }
@@ -110,12 +119,15 @@ impl Admin {
                 .route(&format!("/{}", kind.name), get(views::all(*kind)))
                 .route(&one, get(views::one(*kind)))
         });
-        finish(router.with_state(self.clone()))
+        let authorize = from_fn_with_state(self.clone(), guard::authorize);
+        let router = answering(router.with_state(self.clone()));
+        router.layer(authorize).layer(from_fn(guard::check))
     }
 
     /// What probes and scrapers need, nothing that changes or tells more: for `status_listen`.
     pub fn status_routes(&self) -> Router {
-        finish(self.probe_routes().with_state(self.clone()))
+        let router = self.probe_routes().with_state(self.clone());
+        answering(router).layer(from_fn(guard::check))
     }
 
     fn probe_routes(&self) -> Router<Admin> {
@@ -140,15 +152,26 @@ fn register_targets(parts: &Parts) {
     }));
 }
 
-/// What holds for every path: JSON for what does not exist, no drive-by requests, no guessing of
-/// content types by browsers.
-fn finish(router: Router) -> Router {
+fn register_denied(parts: &Parts, denied: Arc<AtomicU64>) {
+    if parts.token.is_some() {
+        parts.metrics.register(Box::new(move |out| {
+            out.counter(
+                "sluicegate_admin_denied_total",
+                "Requests to the admin API without its token.",
+                &[],
+                denied.load(Ordering::Relaxed) as f64,
+            );
+        }));
+    }
+}
+
+/// JSON for what does not exist, too.
+fn answering(router: Router) -> Router {
     router
         .fallback(|| async { message(StatusCode::NOT_FOUND, "Not found") })
         .method_not_allowed_fallback(|| async {
             message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
         })
-        .layer(axum::middleware::from_fn(guard::check))
 }
 
 /// An answer that says one thing.

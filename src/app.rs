@@ -14,7 +14,7 @@ mod upgrade;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -158,7 +158,11 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
     };
     let file = options.file.display().to_string();
     let (checked, report) = snapshot::check(&text, &file, around, plugins::TABLE);
-    let checked = checked.ok_or_else(|| StartError::Invalid(report.clone()))?;
+    let mut checked = checked.ok_or_else(|| StartError::Invalid(report.clone()))?;
+    if took_over.posted {
+        // What was posted may say nothing of settings that the source has.
+        checked.settle(around, &settings_of(&options.file, around, &early.settings));
+    }
     refuse_wrong(checked.settings())?;
     let settings = checked.settings().clone();
     let log = Log::start(
@@ -194,6 +198,14 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
     // What still runs has nothing to say any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+/// The settings that a source has in it; none where it cannot be read or is wrong by now.
+fn settings_of(file: &Path, around: &Surroundings, settings: &Settings) -> Layer {
+    let text = source::read(file, settings).unwrap_or_default();
+    let name = file.display().to_string();
+    let (checked, _) = snapshot::check(&text, &name, around, plugins::TABLE);
+    checked.map_or_else(Layer::default, |checked| checked.model().settings.clone())
 }
 
 fn refuse_wrong(merged: &Merged) -> Result<(), StartError> {
@@ -340,6 +352,7 @@ impl Gateway {
             reloads: Arc::new(Posted(reloads.clone())),
             listeners: listening.infos,
             discovered: Arc::new(move |of| discovery.tell(of)),
+            token: settings.admin_token.clone(),
         });
         if let Some(successor) = &mut took_over.successor {
             // The older process serves meanwhile: nobody is to meet one that is not ready.

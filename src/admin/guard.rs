@@ -5,16 +5,23 @@
 //! stops cross-site requests. And on a loopback address the `Host` must be an address or
 //! `localhost`: that stops names which a stranger's DNS lets point here (rebinding), whose pages
 //! would pass the first check.
+//!
+//! With `admin_token` a request must carry that as well, but for what tells nothing: whether the
+//! gateway is healthy and ready, and the dashboard's page, which asks for the token.
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use tracing::warn;
 
-use super::message;
 use super::serve::Local;
+use super::{Admin, index, message};
+use crate::telemetry::log::{Pace, log_once_per};
 
 /// Lets a request through or answers 403.
 pub(super) async fn check(request: Request, next: Next) -> Response {
@@ -31,9 +38,57 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-store"),
     ] {
-        headers.insert(name, axum::http::HeaderValue::from_static(value));
+        headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Lets a request through that carries the token, or answers 401.
+pub(super) async fn authorize(
+    State(admin): State<Admin>,
+    request: Request,
+    next: Next,
+) -> Response {
+    static COMPLAINT: Pace = log_once_per(Duration::from_secs(60));
+    let Some(token) = &admin.parts().token else {
+        return next.run(request).await;
+    };
+    if is_open(&request) || presented(request.headers()).is_some_and(|text| token.is(text)) {
+        return next.run(request).await;
+    }
+    admin.0.denied.fetch_add(1, Ordering::Relaxed);
+    if let Some(hidden) = COMPLAINT.ready() {
+        let (method, path) = (request.method(), request.uri().path());
+        warn!(%method, path, hidden, "a request to the admin API without its token");
+    }
+    let mut response = message(
+        StatusCode::UNAUTHORIZED,
+        "The admin API asks for its token: Authorization: Bearer TOKEN",
+    );
+    let challenge = HeaderValue::from_static("Bearer realm=\"sluicegate\"");
+    let headers = response.headers_mut();
+    headers.insert(header::WWW_AUTHENTICATE, challenge);
+    response
+}
+
+fn is_open(request: &Request) -> bool {
+    match request.uri().path() {
+        "/health" | "/ready" => true,
+        "/" => index::wants_page(request.headers()),
+        _ => false,
+    }
+}
+
+/// The one token of a request; several are none.
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    let bearer = headers.get_all(header::AUTHORIZATION).iter().map(|value| {
+        let (scheme, token) = value.as_bytes().split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+    });
+    let kongs = headers.get_all("kong-admin-token").iter();
+    let mut all = bearer.chain(kongs.map(|value| Some(value.as_bytes())));
+    let first = all.next()?;
+    first.filter(|_| all.next().is_none())
 }
 
 fn allowed(headers: &HeaderMap, loopback: bool) -> Result<(), &'static str> {
@@ -106,6 +161,27 @@ mod tests {
         assert!(!from("null", "gw:8001"));
         assert!(!from("", "gw:8001"));
         assert!(allowed(&fields(&[(header::ORIGIN, "http://gw")]), false).is_err());
+    }
+
+    #[test]
+    fn one_token_is_presented_or_none() {
+        let of = |list: &[(HeaderName, &str)]| {
+            let fields = fields(list);
+            presented(&fields).map(|text| String::from_utf8_lossy(text).into_owned())
+        };
+        let kongs = HeaderName::from_static("kong-admin-token");
+        assert_eq!(of(&[(header::AUTHORIZATION, "Bearer t")]).unwrap(), "t");
+        assert_eq!(of(&[(header::AUTHORIZATION, "bearer t")]).unwrap(), "t");
+        assert_eq!(of(&[(kongs.clone(), "t")]).unwrap(), "t");
+        for none in [
+            &[][..],
+            &[(header::AUTHORIZATION, "Basic t")],
+            &[(header::AUTHORIZATION, "Bearer")],
+            &[(header::AUTHORIZATION, "Bearer t"), (kongs.clone(), "t")],
+            &[(kongs.clone(), "t"), (kongs, "t")],
+        ] {
+            assert_eq!(of(none), None, "{none:?}");
+        }
     }
 
     #[test]

@@ -15,10 +15,15 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
                       img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
+/// Whether this is a browser.
+pub(super) fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).map(|value| value.as_bytes());
+    accept.is_some_and(|accept| memchr::memmem::find(accept, b"text/html").is_some())
+}
+
 /// `GET /`.
 pub(super) async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).map(|value| value.as_bytes());
-    if accept.is_some_and(|accept| memchr::memmem::find(accept, b"text/html").is_some()) {
+    if wants_page(&headers) {
         let fields = [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
             (header::CONTENT_SECURITY_POLICY, POLICY),

@@ -123,6 +123,7 @@ impl House {
                 address: SocketAddr::from(([127, 0, 0, 1], 43211)),
             }],
             discovered: Arc::new(|_| None),
+            token: None,
         });
         House { admin, script }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 
 use super::{Console, flags, source, text};
-use crate::config::settings::{self, Layer, Settings};
+use crate::config::settings::{self, Layer, Settings, Token};
 use crate::snapshot::Surroundings;
 
 /// Longest answer that is read, in bytes.
@@ -34,15 +34,19 @@ pub(super) fn ask(
     method: &str,
     target: &str,
     body: &[u8],
+    token: Option<&Token>,
     patience: Duration,
 ) -> io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     let length = body.len();
+    let carried = token.map_or_else(String::new, |token| {
+        format!("Authorization: Bearer {}\r\n", token.reveal())
+    });
     let head = format!(
         "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
-         Content-Length: {length}\r\n\r\n"
+         Content-Length: {length}\r\n{carried}\r\n"
     );
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
@@ -79,7 +83,7 @@ mod tests {
 
     #[test]
     fn status_and_body_are_those_of_the_answer() {
-        let ask = |address| ask(address, "GET", "/ready", b"", Duration::from_secs(5));
+        let ask = |address| ask(address, "GET", "/ready", b"", None, Duration::from_secs(5));
         let ready = answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         assert_eq!(ask(ready).unwrap(), (200, b"ok".to_vec()));
         let draining = answering("HTTP/1.1 503 Service Unavailable\r\n\r\n");

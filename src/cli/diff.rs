@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::{Console, Exit, ask, config_arg, flags, say, source, text};
 use crate::app;
 use crate::config::schema::texts;
+use crate::config::settings::Settings;
 use crate::snapshot::Surroundings;
 
 /// Checking a large file takes a while.
@@ -58,7 +59,8 @@ pub(super) fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
             return Exit::Refused;
         }
     };
-    let address = match admin(matches, console) {
+    let settings = ask::settings(matches, console);
+    let address = match admin(matches, &settings) {
         Ok(address) => address,
         Err(problem) => {
             say(console.err, &format!("error: {problem}\n"));
@@ -66,7 +68,8 @@ pub(super) fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
         }
     };
     let target = "/config?dry_run=1";
-    let answer = ask::ask(address, "POST", target, wanted.as_bytes(), PATIENCE);
+    let token = settings.admin_token.as_ref();
+    let answer = ask::ask(address, "POST", target, wanted.as_bytes(), token, PATIENCE);
     let told = answer.map(|(status, body)| (status, serde_json::from_slice::<Value>(&body)));
     let json = text(matches, "format") == Some("json");
     match told {
@@ -89,6 +92,11 @@ pub(super) fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
             }
             Exit::Refused
         }
+        Ok((401, _)) => {
+            let line = format!("error: http://{address} asks for its token: --admin-token\n");
+            say(console.err, &line);
+            Exit::Unavailable
+        }
         Ok((status, _)) => {
             say(
                 console.err,
@@ -104,9 +112,8 @@ pub(super) fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
 }
 
 /// Whom to ask.
-fn admin(matches: &ArgMatches, console: &mut Console<'_>) -> Result<SocketAddr, String> {
+fn admin(matches: &ArgMatches, settings: &Settings) -> Result<SocketAddr, String> {
     let Some(url) = text(matches, "admin") else {
-        let settings = ask::settings(matches, console);
         let mut listeners = settings.admin_listen.iter();
         let found = listeners.find(|listener| !listener.tls);
         return found

@@ -33,7 +33,7 @@ pub(super) fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
         );
         return Exit::Bad;
     };
-    match ask::ask(address, "GET", "/ready", b"", PATIENCE) {
+    match ask::ask(address, "GET", "/ready", b"", None, PATIENCE) {
         Ok((200, _)) => {
             say(console.out, "healthy\n");
             Exit::Fine

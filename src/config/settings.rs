@@ -5,6 +5,7 @@
 
 mod consul;
 mod table;
+mod token;
 mod values;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use ipnet::IpNet;
 
 use super::node::{Node, Pos, Value};
@@ -20,6 +22,7 @@ use super::report::{Report, did_you_mean};
 use super::schema::{Fields, Record};
 pub use consul::ConsulSettings;
 pub use table::{SECTION, SETTINGS, Setting};
+pub use token::Token;
 pub use values::{
     Accept, AccessLog, AccessLogFormat, DnsKind, Listener, LogFormat, LogLevel, ResponseHeaders,
     RouterFlavor,
@@ -32,6 +35,8 @@ pub struct Settings {
     pub proxy_listen: Vec<Listener>,
     /// Where the admin API is; empty is off.
     pub admin_listen: Vec<Listener>,
+    /// What requests to it must carry, if anything.
+    pub admin_token: Option<Token>,
     /// Where health and metrics alone are; empty is off.
     pub status_listen: Vec<Listener>,
     /// Which order of routes.
@@ -121,8 +126,8 @@ impl fmt::Display for Source {
     }
 }
 
-/// What one source says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What one source says. Not to be shown: secrets are among it.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Layer {
     given: Vec<(&'static str, String, Pos)>,
 }
@@ -164,6 +169,13 @@ pub struct Merged {
 /// The environment as a map.
 pub type Variables = BTreeMap<String, String>;
 
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.given.iter().map(|(name, ..)| name);
+        f.debug_set().entries(names).finish()
+    }
+}
+
 impl Layer {
     /// The `gateway:` section. Wrong values are reported at their place and left out.
     pub(super) fn of_section(section: &Fields<'_>, report: &mut Report) -> Self {
@@ -202,6 +214,18 @@ impl Layer {
             layer.given.push((setting.name, text, Pos::NOWHERE));
         }
         Ok(layer)
+    }
+
+    /// This one, and the other one where this says nothing.
+    #[must_use]
+    pub fn over(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        let more = other
+            .given
+            .iter()
+            .filter(|(name, ..)| self.get(name).is_none());
+        both.given.extend(more.cloned());
+        both
     }
 
     fn get(&self, name: &str) -> Option<(&str, Pos)> {
@@ -270,6 +294,11 @@ pub fn merge(flags: &Layer, variables: &Variables, file: &Layer) -> Merged {
             // The default of every setting is right: a test sees to it.
             let _ = (setting.set)(settings, setting.default);
         }
+        let text = match setting.secret {
+            // Compared with another one, never shown.
+            true => digest(&text),
+            false => text,
+        };
         settings.effective.insert(setting.name, (text, source));
     }
     if merged.settings.ssl_cert.len() != merged.settings.ssl_cert_key.len() {
@@ -283,6 +312,7 @@ pub fn merge(flags: &Layer, variables: &Variables, file: &Layer) -> Merged {
     }
     merged.settings.consul.prefer_file = consul::prefers_file(&merged.settings.effective);
     merged.notices.extend(not_deferred(&merged.settings));
+    merged.notices.extend(open_to_all(&merged.settings));
     merged.notices.extend(not_understood(variables));
     merged
 }
@@ -321,6 +351,14 @@ fn pick(
     (setting.default.to_owned(), Source::Default)
 }
 
+/// Stands for a secret; nothing stands for none.
+fn digest(secret: &str) -> String {
+    match secret.is_empty() {
+        true => String::new(),
+        false => format!("{:?}", digest::digest(&digest::SHA256, secret.as_bytes())),
+    }
+}
+
 fn source_name(setting: &Setting, source: &Source) -> String {
     match source {
         Source::Flag(name) | Source::Environment(name) => name.clone(),
@@ -329,6 +367,18 @@ fn source_name(setting: &Setting, source: &Source) -> String {
 }
 
 /// Listeners that were to be deferred.
+/// Whoever reaches the admin API may do everything with the gateway.
+fn open_to_all(settings: &Settings) -> Option<String> {
+    let is_open = |listener: &&Listener| !listener.addr.ip().to_canonical().is_loopback();
+    let open = settings.admin_listen.iter().find(is_open)?;
+    settings.admin_token.is_none().then(|| {
+        format!(
+            "admin_listen: {} can be reached from elsewhere, by everybody: set admin_token",
+            open.addr
+        )
+    })
+}
+
 fn not_deferred(settings: &Settings) -> Vec<String> {
     let all = [
         ("proxy_listen", &settings.proxy_listen),

@@ -75,6 +75,12 @@ impl Checked {
         self.took
     }
 
+    /// Takes settings from beneath where the file has none.
+    pub fn settle(&mut self, around: &Surroundings, beneath: &Layer) {
+        let file = self.model.settings.over(beneath);
+        self.settings = settings::merge(&around.flags, &around.variables, &file);
+    }
+
     /// The settings in force with this file.
     pub fn settings(&self) -> &Merged {
         &self.settings

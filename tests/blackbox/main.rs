@@ -9,6 +9,7 @@
 mod support;
 mod systemd;
 
+mod admin_token;
 mod bad_files;
 mod bad_requests;
 mod balancing;

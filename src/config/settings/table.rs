@@ -4,6 +4,7 @@ use super::Settings;
 use super::consul::{
     check_url, consul_address, host_and_port, path, server_name, switch_or, words,
 };
+use super::token::Token;
 use super::values::*;
 use crate::config::schema::{
     Field, Kind, Record, array, boolean, either, field, integer, text, text_or_empty,
@@ -109,6 +110,15 @@ pub const SETTINGS: &[Setting] = &[
         "where the admin API, metrics and dashboard are, or off",
         put!(admin_listen, listeners),
     ),
+    Setting {
+        secret: true,
+        ..ours(
+            "admin_token",
+            "",
+            "what requests to the admin API must carry; none: nothing",
+            put!(admin_token, |t| optional(t).map(Token::new).transpose()),
+        )
+    },
     kongs(
         "status_listen",
         "off",
