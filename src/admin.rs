@@ -24,7 +24,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{MethodRouter, get, put};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -97,28 +97,11 @@ impl Admin {
 
     /// Everything: for `admin_listen`.
     pub fn admin_routes(&self) -> Router {
-        let config = get(config::show).post(config::load);
-        let router = self
-            .probe_routes()
-            .route("/", get(index::show))
-            .route("/status", get(status::show))
-            .route("/config", config)
-            .route("/upstreams/{upstream}/health", get(targets::health))
-            .route("/upstreams/{upstream}/targets", get(targets::list))
-            .route(
-                "/upstreams/{upstream}/targets/{target}/{word}",
-                put(targets::set),
-            )
-            .route(
-                "/upstreams/{upstream}/targets/{target}/{address}/{word}",
-                put(targets::set_address),
-            );
-        let router = views::KINDS.iter().fold(router, |router, kind| {
-            let one = format!("/{}/{{key}}", kind.name);
-            router
-                .route(&format!("/{}", kind.name), get(views::all(*kind)))
-                .route(&one, get(views::one(*kind)))
-        });
+        let router = table()
+            .into_iter()
+            .fold(Router::new(), |router, (path, methods)| {
+                router.route(&path, methods)
+            });
         let authorize = from_fn_with_state(self.clone(), guard::authorize);
         let router = answering(router.with_state(self.clone()));
         router.layer(authorize).layer(from_fn(guard::check))
@@ -126,20 +109,50 @@ impl Admin {
 
     /// What probes and scrapers need, nothing that changes or tells more: for `status_listen`.
     pub fn status_routes(&self) -> Router {
-        let router = self.probe_routes().with_state(self.clone());
-        answering(router).layer(from_fn(guard::check))
-    }
-
-    fn probe_routes(&self) -> Router<Admin> {
-        Router::new()
-            .route("/health", get(health::health))
-            .route("/ready", get(health::ready))
-            .route("/metrics", get(status::metrics))
+        let router = probes()
+            .into_iter()
+            .fold(Router::new(), |router, (path, methods)| {
+                router.route(path, methods)
+            });
+        answering(router.with_state(self.clone())).layer(from_fn(guard::check))
     }
 
     fn parts(&self) -> &Parts {
         &self.0.parts
     }
+}
+
+/// What probes and scrapers need.
+fn probes() -> [(&'static str, MethodRouter<Admin>); 3] {
+    [
+        ("/health", get(health::health)),
+        ("/ready", get(health::ready)),
+        ("/metrics", get(status::metrics)),
+    ]
+}
+
+/// Every path. `openapi.json` has them all: a test compares.
+fn table() -> Vec<(String, MethodRouter<Admin>)> {
+    let set = "/upstreams/{upstream}/targets/{target}/{word}";
+    let set_address = "/upstreams/{upstream}/targets/{target}/{address}/{word}";
+    let others = [
+        ("/", get(index::show)),
+        ("/openapi.json", get(index::openapi)),
+        ("/status", get(status::show)),
+        ("/config", get(config::show).post(config::load)),
+        ("/upstreams/{upstream}/health", get(targets::health)),
+        ("/upstreams/{upstream}/targets", get(targets::list)),
+        (set, put(targets::set)),
+        (set_address, put(targets::set_address)),
+    ];
+    let fixed = probes().into_iter().chain(others);
+    let fixed = fixed.map(|(path, methods)| (path.to_owned(), methods));
+    let views = views::KINDS.into_iter().flat_map(|kind| {
+        let (all, one) = (views::all(kind), views::one(kind));
+        let path = format!("/{}", kind.name);
+        [(path.clone() + "/{key}", get(one)), (path, get(all))]
+    });
+    fixed.chain(views).collect()
 }
 
 /// Lets `/metrics` tell the health of targets under Kong's name, while somebody wants it.

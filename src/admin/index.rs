@@ -6,9 +6,13 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::{Admin, answer};
+use crate::message::reply::JSON;
 
 /// One file without outside resources; it reads the other paths of this listener.
 const DASHBOARD: &str = include_str!("dashboard.html");
+
+/// What every path takes and answers.
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
 /// Nothing from elsewhere, nothing to elsewhere, in nobody's frame.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
@@ -38,8 +42,13 @@ pub(super) async fn show(State(admin): State<Admin>, headers: HeaderMap) -> Resp
         "paths": [
             "/health", "/ready", "/metrics", "/status", "/config", "/services", "/routes",
             "/upstreams", "/plugins", "/consumers", "/upstreams/{name}/health",
-            "/upstreams/{name}/targets",
+            "/upstreams/{name}/targets", "/openapi.json",
         ],
     });
     answer(StatusCode::OK, &body)
+}
+
+/// `GET /openapi.json`.
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, JSON)], OPENAPI).into_response()
 }

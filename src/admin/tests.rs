@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -684,4 +685,14 @@ async fn a_client_that_never_finishes_its_head_is_dropped() {
     let mut rest = Vec::new();
     let _ = socket.read_to_end(&mut rest).await;
     assert!(!rest.starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
+fn the_document_has_every_path() {
+    let document: Value = serde_json::from_str(index::OPENAPI).unwrap();
+    let documented = document["paths"].as_object().unwrap().keys();
+    let documented: BTreeSet<String> = documented.cloned().collect();
+    let served: BTreeSet<String> = table().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(documented, served);
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
 }

@@ -29,6 +29,7 @@ mod http2;
 mod http2_abuse;
 mod jwks;
 mod logs;
+mod openapi;
 mod operation;
 mod overload;
 mod owner;
