@@ -48,6 +48,7 @@ use crate::remote::consul::open::{self, OpenError};
 use crate::remote::jwks::KeySources;
 use crate::remote::redis::RedisClients;
 use crate::remote::ship::{Lines, Shipper, Shippers, Target};
+use crate::server::activation::{self, ActivationError};
 use crate::server::bind::BindError;
 use crate::server::handover::{self, Handed, Inherited, Spare, Successor};
 use crate::server::limit::{self, ConnLimit};
@@ -106,6 +107,9 @@ pub enum StartError {
     /// An address cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Sockets that systemd passed cannot be served.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
     /// TLS does not work at all here.
     #[error(transparent)]
     Tls(#[from] TlsSetupError),
@@ -151,10 +155,17 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
             };
             (text, took_over)
         }
-        None => (
-            source::read(&options.file, &early.settings)?,
-            TookOver::default(),
-        ),
+        None => {
+            let sockets = match around.variables.contains_key(activation::VARIABLE) {
+                true => activation::receive()?,
+                false => Inherited::default(),
+            };
+            let took_over = TookOver {
+                sockets,
+                ..TookOver::default()
+            };
+            (source::read(&options.file, &early.settings)?, took_over)
+        }
     };
     let file = options.file.display().to_string();
     let (checked, report) = snapshot::check(&text, &file, around, plugins::TABLE);
@@ -285,6 +296,10 @@ impl Gateway {
         let default_cert = Arc::new(policy::default_cert(&settings)?);
         let inherited = &mut took_over.sockets;
         let listening = Listening::bind(&settings, count, &cell, &default_cert, &keeps, inherited)?;
+        // What an older process listened at, and this one shall not, is closed with that.
+        if let (Some(left), None) = (inherited.left(), &took_over.successor) {
+            return Err(ActivationError::Unasked(left.to_string()).into());
+        }
         let shippers = Shippers::new(
             runtime.handle().clone(),
             metrics.clone(),

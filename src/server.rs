@@ -2,6 +2,7 @@
 //!
 //! Must not know: the control side.
 
+pub mod activation;
 pub mod balance;
 pub mod bind;
 pub mod conn;

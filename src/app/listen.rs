@@ -123,7 +123,7 @@ fn socket(
 ) -> Result<Bound, BindError> {
     let backlog = listener.backlog.unwrap_or(DEFAULT_BACKLOG);
     match inherited.take(listener.addr) {
-        Some(sockets) => bind::complete(sockets, listener.addr, workers),
+        Some(sockets) => bind::complete(sockets, listener.addr, listener.backlog, workers),
         None => bind::bind(listener.addr, backlog, workers),
     }
 }

@@ -58,7 +58,11 @@ pub(super) fn failed(error: &StartError, console: &mut Console<'_>) -> Exit {
             say(console.err, &format!("error: {error}\n"));
             Exit::Config
         }
-        StartError::Bind(_) | StartError::Tls(_) | StartError::System(_) | StartError::Log(_) => {
+        StartError::Bind(_)
+        | StartError::Activation(_)
+        | StartError::Tls(_)
+        | StartError::System(_)
+        | StartError::Log(_) => {
             say(console.err, &format!("error: {error}\n"));
             Exit::Unavailable
         }

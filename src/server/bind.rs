@@ -8,7 +8,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use thiserror::Error;
 
 /// The kernel cuts this to `net.core.somaxconn`.
@@ -64,10 +64,12 @@ fn sockets(address: SocketAddr, backlog: u32, workers: usize) -> io::Result<Boun
     Ok(Bound { address, sockets })
 }
 
-/// Makes sockets that another process listened with enough for so many workers.
+/// Makes sockets that another process listened with enough for so many workers, and as they would
+/// be if they were opened here; the length of their queues changes only where one is asked for.
 pub fn complete(
     mut sockets: Vec<TcpListener>,
     asked: SocketAddr,
+    backlog: Option<u32>,
     workers: usize,
 ) -> Result<Bound, BindError> {
     let mut fill = || {
@@ -78,8 +80,11 @@ pub fn complete(
             // would be lost if it never does.
             sockets.push(sockets[0].try_clone()?);
         }
-        for socket in &sockets {
-            socket.set_nonblocking(true)?;
+        for socket in sockets.iter().map(SockRef::from) {
+            prepare(&socket)?;
+            if let Some(backlog) = backlog {
+                socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+            }
         }
         Ok(address)
     };
@@ -114,19 +119,23 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    socket.set_nonblocking(true)?;
     // A port whose last owner has just closed connections can be bound again at once.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    prepare(&socket)?;
+    Ok(socket)
+}
+
+fn prepare(socket: &Socket) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     let probe = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(15))
         .with_retries(4);
-    socket.set_tcp_keepalive(&probe)?;
-    Ok(socket)
+    socket.set_tcp_keepalive(&probe)
 }
 
 #[cfg(test)]

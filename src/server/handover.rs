@@ -8,11 +8,12 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::cmsg_space;
+use rustix::net::sockopt::ipv6_v6only;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -66,14 +67,46 @@ pub struct Handed {
 pub struct Inherited(Vec<Spare>);
 
 impl Inherited {
-    /// The sockets that listen on this address, once.
-    pub fn take(&mut self, asked: SocketAddr) -> Option<Vec<TcpListener>> {
-        let fits = |spare: &Spare| {
-            let real = spare.sockets.first().and_then(|it| it.local_addr().ok());
-            spare.asked == asked || real == Some(asked)
+    /// Sockets that somebody else has opened.
+    pub fn passed(sockets: Vec<TcpListener>) -> Self {
+        let spare = |socket: TcpListener| {
+            let asked = socket.local_addr().unwrap_or(NOWHERE);
+            let sockets = vec![socket];
+            Spare { asked, sockets }
         };
-        let at = self.0.iter().position(fits)?;
+        Self(sockets.into_iter().map(spare).collect())
+    }
+
+    /// The sockets that listen on this address, once. `0.0.0.0` is also where a socket of `::`
+    /// listens that takes IPv4 too, as systemd opens for a port alone.
+    pub fn take(&mut self, asked: SocketAddr) -> Option<Vec<TcpListener>> {
+        let exact = |spare: &Spare| spare.asked == asked || spare.real() == Some(asked);
+        let both = |spare: &Spare| {
+            let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, asked.port()));
+            asked.ip() == Ipv4Addr::UNSPECIFIED && spare.real() == Some(any) && spare.takes_ipv4()
+        };
+        let all = &self.0;
+        let at = all.iter().position(exact);
+        let at = at.or_else(|| all.iter().position(both))?;
         Some(self.0.remove(at).sockets)
+    }
+
+    /// Where one listens that was not taken.
+    pub fn left(&self) -> Option<SocketAddr> {
+        self.0.first().map(|spare| spare.asked)
+    }
+}
+
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+impl Spare {
+    fn real(&self) -> Option<SocketAddr> {
+        self.sockets.first()?.local_addr().ok()
+    }
+
+    fn takes_ipv4(&self) -> bool {
+        let socket = self.sockets.first();
+        socket.is_some_and(|socket| ipv6_v6only(socket).is_ok_and(|only| !only))
     }
 }
 

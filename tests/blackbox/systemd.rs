@@ -1,11 +1,13 @@
-//! What systemd is told over `NOTIFY_SOCKET`.
+//! Under systemd: what it is told over `NOTIFY_SOCKET`, and the sockets that it passes.
 
-use std::os::unix::net::UnixDatagram;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::gateway;
+use crate::support::{Upstream, eventually, gateway};
 
 /// The manager's side of the socket.
 struct Manager {
@@ -67,7 +69,7 @@ fn a_copy_that_took_over_becomes_the_main_process() {
     let second = manager.hears_ready();
     assert_ne!(first, second);
     // The older process goes without a word: the service does not stop.
-    gateway.exited();
+    gateway.ended();
     kill_process(Pid::from_raw(second).unwrap(), Signal::TERM).unwrap();
     assert!(manager.hears().starts_with("STOPPING=1\n"));
 }
@@ -78,4 +80,97 @@ fn a_manager_that_is_away_is_no_obstacle() {
     let mut gateway = setup.start();
     gateway.err.wait("NOTIFY_SOCKET: systemd cannot be told");
     assert_eq!(gateway.stop(), Some(0));
+}
+
+const TO: &str = "services: [{url: 'http://<up>', routes: [{paths: ['/']}]}]";
+
+fn listener(address: &str) -> (TcpListener, String) {
+    let socket = TcpListener::bind(address).unwrap();
+    let at = socket.local_addr().unwrap().to_string();
+    (socket, at)
+}
+
+#[test]
+fn a_socket_that_was_passed_is_served_by_all_workers() {
+    let upstream = Upstream::saying("hello");
+    let (socket, at) = listener("127.0.0.1:0");
+    // Connects before the gateway is there, as a client of an activated service may.
+    let early = TcpStream::connect(&at).unwrap();
+    let setup = gateway(TO).fill("up", &upstream).listen(&at);
+    let mut gateway = setup.flag("--workers", 2).pass(socket, "$$").start();
+    assert_eq!(gateway.proxy().to_string(), at);
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/").text(), "hello");
+    }
+    drop(early);
+    // A copy takes it over; the variables do not confuse it.
+    gateway.signal(Signal::USR2);
+    let line = gateway.err.wait("handed over to process ");
+    let (_, rest) = line.split_once("handed over to process ").unwrap();
+    let copy = Pid::from_raw(rest.split(':').next().unwrap().parse().unwrap()).unwrap();
+    gateway.ended();
+    assert_eq!(gateway.get("/").text(), "hello");
+    kill_process(copy, Signal::TERM).unwrap();
+    eventually("the copy ends", || TcpStream::connect(&at).is_err());
+}
+
+#[test]
+fn a_socket_of_both_families_serves_all_of_ipv4() {
+    let upstream = Upstream::saying("hello");
+    let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
+    socket.set_only_v6(false).unwrap();
+    let any: std::net::SocketAddr = "[::]:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    socket.listen(16).unwrap();
+    let socket = TcpListener::from(socket);
+    let port = socket.local_addr().unwrap().port();
+    let setup = gateway(TO).fill("up", &upstream);
+    let setup = setup.listen(&format!("0.0.0.0:{port}"));
+    let gateway = setup.pass(socket, "$$").start();
+    gateway.out.wait(&format!("proxy http [::]:{port}"));
+    let response = crate::support::Request::get("/").send(([127, 0, 0, 1], port).into());
+    assert_eq!(response.text(), "hello");
+}
+
+#[test]
+fn a_socket_that_nobody_asks_for_is_refused() {
+    let (socket, at) = listener("127.0.0.1:0");
+    let output = gateway(CONFIG).pass(socket, "$$").output();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{text}");
+    assert!(
+        text.contains(&format!("no listener is configured at {at}")),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_no_listening_socket_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let unix = OwnedFd::from(UnixListener::bind(dir.path().join("s")).unwrap());
+    let (server, at) = listener("127.0.0.1:0");
+    let connected = OwnedFd::from(TcpStream::connect(&at).unwrap());
+    for (socket, why) in [
+        (unix, "not a valid tcp socket"),
+        (connected, "it does not listen (Accept=yes?)"),
+    ] {
+        let output = gateway(CONFIG)
+            .pass(TcpListener::from(socket), "$$")
+            .output();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(69), "{text}");
+        assert!(text.contains("LISTEN_FDS: socket 1 of 1"), "{text}");
+        assert!(text.contains(why), "{text}");
+    }
+    drop(server);
+}
+
+#[test]
+fn sockets_for_another_process_are_left_alone() {
+    let upstream = Upstream::saying("hello");
+    let (socket, at) = listener("127.0.0.1:0");
+    let setup = gateway(TO).fill("up", &upstream).pass(socket, "1");
+    let gateway = setup.start();
+    assert_ne!(gateway.proxy().to_string(), at);
+    assert_eq!(gateway.get("/").text(), "hello");
 }

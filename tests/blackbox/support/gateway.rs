@@ -1,7 +1,8 @@
 //! The built program as a child process.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -21,6 +22,16 @@ pub fn command() -> Command {
 fn limited(most: u32) -> Command {
     let mut shell = bare(Command::new("sh"));
     let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_sluicegate")]);
+    shell
+}
+
+/// The program, started by a shell that passes its standard input on as systemd passes sockets.
+fn activated(pid: &str) -> Command {
+    let mut shell = bare(Command::new("sh"));
+    let script = format!(
+        "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID={pid} LISTEN_FDNAMES=http exec \"$0\" \"$@\""
+    );
     shell.args(["-c", &script, env!("CARGO_BIN_EXE_sluicegate")]);
     shell
 }
@@ -91,6 +102,7 @@ pub struct Setup {
     flags: Vec<(String, String)>,
     env: Vec<(String, String)>,
     descriptors: Option<u32>,
+    passed: Option<(TcpListener, String)>,
     dir: TempDir,
 }
 
@@ -104,6 +116,7 @@ pub fn gateway(config: &str) -> Setup {
         flags: vec![("--admin-listen".to_owned(), "127.0.0.1:0".to_owned())],
         env: Vec::new(),
         descriptors: None,
+        passed: None,
         dir: tempfile::tempdir().unwrap(),
     }
 }
@@ -154,6 +167,12 @@ impl Setup {
         self
     }
 
+    /// Passes it this socket as systemd does; `pid` is what `LISTEN_PID` says, `$$` the truth.
+    pub fn pass(mut self, socket: TcpListener, pid: &str) -> Self {
+        self.passed = Some((socket, pid.to_owned()));
+        self
+    }
+
     /// A path in the gateway's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -171,9 +190,10 @@ impl Setup {
         if self.command == "run" {
             std::fs::write(&file, &self.config).unwrap();
         }
-        let mut command = match self.descriptors {
-            Some(most) => limited(most),
-            None => command(),
+        let mut command = match (self.descriptors, &self.passed) {
+            (Some(most), _) => limited(most),
+            (None, Some((_, pid))) => activated(pid),
+            (None, None) => command(),
         };
         command.arg(self.command);
         if self.command == "run" {
@@ -186,7 +206,10 @@ impl Setup {
         }
         command.envs(self.env);
         command.current_dir(self.dir.path());
-        command.stdin(Stdio::null());
+        command.stdin(match self.passed {
+            Some((socket, _)) => Stdio::from(OwnedFd::from(socket)),
+            None => Stdio::null(),
+        });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         Gateway {
