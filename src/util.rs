@@ -4,6 +4,7 @@ pub mod background;
 pub mod base64;
 pub mod cidr;
 pub mod clock;
+pub mod closed;
 pub mod codes;
 pub mod drain;
 pub mod handles;

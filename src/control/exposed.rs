@@ -8,7 +8,8 @@ use super::probes::Probes;
 use crate::snapshot::cell::SnapshotCell;
 use crate::telemetry::{Exposition, Metrics};
 use crate::upstream::outlier::Reason;
-use crate::upstream::{Cluster, Limit, Load, Policy};
+use crate::upstream::{Cluster, Endpoint, Limit, Load, Policy, UpstreamErrorKind};
+use crate::util::clock;
 
 /// Adds the series of the live snapshot's upstreams to every scrape.
 pub fn register(metrics: &Metrics, cell: SnapshotCell, probes: Arc<Probes>) {
@@ -67,6 +68,7 @@ fn expose(cluster: &Cluster, policy: &Policy, out: &mut Exposition) {
     if policy.capacity.is_some() {
         expose_load(cluster.load(), &name, out);
     }
+    let now = clock::now();
     for endpoint in &set.endpoints {
         let address = endpoint.address.to_string();
         let labels = [
@@ -98,6 +100,31 @@ fn expose(cluster: &Cluster, policy: &Policy, out: &mut Exposition) {
             &labels,
             endpoint.failures() as f64,
         );
+        expose_kinds(endpoint, &labels, out);
+        if let Some(latency) = endpoint.latency(now) {
+            out.gauge(
+                "sluicegate_upstream_target_latency_seconds",
+                "How long the target takes to answer, where the balancer asks for that.",
+                &labels,
+                f64::from(latency),
+            );
+        }
+    }
+}
+
+/// Ways in which nothing has failed yet are left out: there may be many targets.
+fn expose_kinds(endpoint: &Endpoint, labels: &[(&str, &str); 3], out: &mut Exposition) {
+    let [upstream, target, address] = *labels;
+    for kind in UpstreamErrorKind::ALL {
+        let count = endpoint.failed_by(kind);
+        if count > 0 {
+            out.counter(
+                "sluicegate_upstream_target_failures_by_kind_total",
+                "Attempts that brought no response head, by what went wrong.",
+                &[upstream, target, address, ("kind", kind.label())],
+                f64::from(count),
+            );
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::message::{BodyError, ConnInfo, Framing};
 use crate::snapshot::Service;
 use crate::tls::io::Io;
 use crate::upstream::{Limit, Permit, UpstreamError, UpstreamErrorKind, connect, is_idempotent};
+use crate::util::closed::{By, Mark};
 use crate::util::sweep::Slot;
 
 /// Request bytes kept for another attempt.
@@ -63,11 +64,16 @@ pub struct Link {
     pub target: Target,
     /// Requests that it has served before.
     pub served: u32,
+    /// Who is to be counted if it is not kept.
+    pub mark: Mark,
 }
 
 impl Link {
     /// A failure of this attempt.
     pub fn error(&self, kind: UpstreamErrorKind, sent: bool) -> ProxyError {
+        if kind == UpstreamErrorKind::Closed {
+            self.mark.set(By::Upstream);
+        }
         let reused = self.served > 0;
         ProxyError::Upstream(UpstreamError { kind, reused, sent })
     }
@@ -77,6 +83,7 @@ impl Link {
         let Target {
             key, server_name, ..
         } = self.target;
+        self.mark.keep();
         let mut pool = worker.pool.borrow_mut();
         pool.checkin(key, server_name.as_deref(), self.io, self.served + 1, since);
     }
@@ -111,6 +118,7 @@ pub async fn open(
                 io: reused.io,
                 target,
                 served: reused.served,
+                mark: Mark::new(),
             });
         }
     }
@@ -122,6 +130,7 @@ pub async fn open(
         io,
         target,
         served: 0,
+        mark: Mark::new(),
     })
 }
 

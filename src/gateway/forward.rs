@@ -24,6 +24,7 @@ use crate::message::{BodyError, ConnInfo, Framing, Version};
 use crate::plugin::{Outcome, Wishes};
 use crate::tls::io::Io;
 use crate::upstream::{UpstreamError, UpstreamErrorKind};
+use crate::util::closed::By;
 
 /// Forwards the request and passes the answer back.
 pub async fn forward(
@@ -613,7 +614,9 @@ fn ended(
     let next = match relayed {
         Relayed::Whole => {
             let over = ex.set_over();
-            if clean && reusable && down.came != Framing::Close {
+            if !reusable || down.came == Framing::Close {
+                link.mark.set(By::Upstream);
+            } else if clean {
                 link.checkin(worker, over);
             }
             if !upload.is_done() {

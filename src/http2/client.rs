@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use super::severable::{Cut, Severable};
 use super::{Incoming, LocalExec};
 use crate::util::clock;
+use crate::util::closed::{self, By};
 use crate::util::drain::Drain;
 use crate::util::local;
 use crate::util::sweep::Slot;
@@ -503,10 +504,10 @@ where
         let entries = Rc::clone(&self.entries);
         local::spawn(async move {
             let mut connection = Box::pin(connection);
-            poll_fn(|cx| {
+            let by = poll_fn(|cx| {
                 // How it failed is told to each of its streams.
                 if connection.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
+                    return Poll::Ready(By::Upstream);
                 }
                 let most = connection.current_max_send_streams().min(STREAMS);
                 shared.allow(most);
@@ -514,6 +515,7 @@ where
                 poll_idle(cx, &shared, &slot, &drain, idle)
             })
             .await;
+            closed::count(by);
             shared.leaving.set(true);
             forget(&mut entries.borrow_mut(), &key, &shared);
             // Without senders hyper says goodbye and closes; but a request body for which its
@@ -532,9 +534,9 @@ fn poll_idle<B>(
     slot: &Slot,
     drain: &Drain,
     idle: Duration,
-) -> Poll<()> {
+) -> Poll<By> {
     if drain.has_ended() {
-        return Poll::Ready(());
+        return Poll::Ready(By::Gateway);
     }
     if shared.streams.get() > 0 {
         slot.clear();
@@ -542,9 +544,14 @@ fn poll_idle<B>(
         return Poll::Pending;
     }
     let until = shared.since.get() + idle;
-    let is_over = shared.leaving.get() || !drain.accepts() || clock::now() >= until;
-    if is_over || shared.demand() > Demand::None {
-        return Poll::Ready(());
+    if shared.demand() > Demand::None {
+        return Poll::Ready(By::Limit);
+    }
+    if shared.leaving.get() || !drain.accepts() {
+        return Poll::Ready(By::Gateway);
+    }
+    if clock::now() >= until {
+        return Poll::Ready(By::Idle);
     }
     slot.set_at(until);
     slot.register(cx);

@@ -19,6 +19,7 @@ use crate::gateway::{AccessLog, Policy, Worker};
 use crate::snapshot::cell::SnapshotCell;
 use crate::telemetry::Metrics;
 use crate::tls::ServerTls;
+use crate::util::closed;
 use crate::util::drain::{Drain, Phase};
 use crate::util::local;
 use crate::util::sweep::Sweep;
@@ -239,11 +240,14 @@ async fn tidy(worker: Rc<Worker>) {
         }
         swept = now;
         worker.live();
-        let (closed, idle) = {
+        let idle = {
             let mut pool = worker.pool.borrow_mut();
-            (pool.sweep(), pool.len())
+            pool.sweep();
+            pool.len()
         };
-        worker.metrics.upstream_closed.add(closed as u64);
+        for (count, more) in worker.metrics.upstream_closed.iter().zip(closed::take()) {
+            count.add(more);
+        }
         worker.metrics.pool_idle.set(idle as u64);
     }
 }

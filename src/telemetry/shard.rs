@@ -321,8 +321,8 @@ pub struct WorkerMetrics {
     pub upstream_opened: Count,
     /// Total: requests sent on an upstream connection that was open already.
     pub upstream_reused: Count,
-    /// Total: upstream connections closed.
-    pub upstream_closed: Count,
+    /// Totals: upstream connections closed, in the order of [`By::ALL`](crate::util::closed::By).
+    pub upstream_closed: [Count; 4],
     /// Level: upstream connections in the pool.
     pub pool_idle: Count,
     /// Total: TLS handshakes with clients that succeeded.

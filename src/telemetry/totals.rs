@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::exposition::Exposition;
 use super::shard::{Count, WorkerMetrics};
+use crate::util::closed::By;
 
 /// What all workers together have counted; levels and totals as in [`WorkerMetrics`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Totals {
     pub requests: u64,
     pub upstream_opened: u64,
     pub upstream_reused: u64,
-    pub upstream_closed: u64,
+    pub upstream_closed: [u64; 4],
     pub pool_idle: u64,
     pub tls_ok: u64,
     pub tls_failed: u64,
@@ -34,7 +35,10 @@ impl Totals {
             requests: sum(|worker| &worker.requests),
             upstream_opened: sum(|worker| &worker.upstream_opened),
             upstream_reused: sum(|worker| &worker.upstream_reused),
-            upstream_closed: sum(|worker| &worker.upstream_closed),
+            upstream_closed: By::ALL.map(|by| {
+                let closed = workers.iter();
+                closed.map(|w| w.upstream_closed[by as usize].get()).sum()
+            }),
             pool_idle: sum(|worker| &worker.pool_idle),
             tls_ok: sum(|worker| &worker.tls_ok),
             tls_failed: sum(|worker| &worker.tls_failed),
@@ -86,14 +90,17 @@ impl Totals {
                 "Requests sent on an upstream connection that was open already.",
                 self.upstream_reused,
             ),
-            (
-                "sluicegate_upstream_connections_closed_total",
-                "Upstream connections closed.",
-                self.upstream_closed,
-            ),
         ];
         for (name, help, total) in totals {
             out.counter(name, help, &[], total as f64);
+        }
+        for (by, total) in By::ALL.into_iter().zip(self.upstream_closed) {
+            out.counter(
+                "sluicegate_upstream_connections_closed_total",
+                "Upstream connections closed, by whom: the upstream, or the gateway for that reason.",
+                &[("by", by.label())],
+                total as f64,
+            );
         }
         const TLS: &str = "sluicegate_tls_handshakes_total";
         let help = "TLS handshakes with clients, by result.";

@@ -133,6 +133,7 @@ impl Picked {
 
     /// The attempt brought no response head.
     pub fn failed(&self, kind: UpstreamErrorKind, began: Instant, now: Instant) {
+        self.note_failure(kind);
         self.judge(Err(kind), now);
         // Refusing is quick: it must not look like a fast answer.
         self.measure(began, now.max(began + PENALTY));

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::capacity::Load;
+use super::error::UpstreamErrorKind;
 use super::health::{Checks, Counts, Event, Health, HealthCell, Moment};
 use super::latency::Latency;
 use super::outlier::{ConductCell, Reason};
@@ -60,6 +61,8 @@ pub struct Endpoint {
     in_flight: AtomicU32,
     requests: AtomicU64,
     failures: AtomicU64,
+    /// In the order of [`UpstreamErrorKind::ALL`].
+    kinds: [AtomicU32; 8],
     latency: Latency,
     health: HealthCell,
     conduct: ConductCell,
@@ -82,6 +85,7 @@ impl Endpoint {
             in_flight: 0.into(),
             requests: 0.into(),
             failures: 0.into(),
+            kinds: Default::default(),
             latency: Latency::default(),
             health: HealthCell::default(),
             conduct: ConductCell::default(),
@@ -117,6 +121,16 @@ impl Endpoint {
     /// Attempts so far that brought no response head.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
+    }
+
+    /// How often attempts failed in that way; it begins anew after four billion.
+    pub fn failed_by(&self, kind: UpstreamErrorKind) -> u32 {
+        self.kinds[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// Notes in what way an attempt failed.
+    pub fn note_failure(&self, kind: UpstreamErrorKind) {
+        self.kinds[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// How long it takes to answer, in seconds; `None` where nobody has measured that.

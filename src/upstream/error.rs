@@ -45,6 +45,18 @@ pub enum UpstreamErrorKind {
 }
 
 impl UpstreamErrorKind {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [UpstreamErrorKind; 8] = [
+        UpstreamErrorKind::Connect,
+        UpstreamErrorKind::ConnectTimeout,
+        UpstreamErrorKind::Tls,
+        UpstreamErrorKind::WriteTimeout,
+        UpstreamErrorKind::ReadTimeout,
+        UpstreamErrorKind::Closed,
+        UpstreamErrorKind::Malformed,
+        UpstreamErrorKind::Deadline,
+    ];
+
     /// Stable short name, for metrics and logs.
     pub fn label(self) -> &'static str {
         match self {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::capacity::Permit;
 use crate::tls::io::Io;
+use crate::util::closed::{self, By};
 
 /// What a connection must agree in to be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +81,11 @@ impl Pool {
             let mut idle = stack.remove(at);
             self.count -= 1;
             let fresh = oldest.is_none_or(|oldest| idle.since > oldest);
-            if fresh && !idle.io.is_dead(&mut cx) {
+            if !fresh {
+                closed::count(By::Idle);
+            } else if idle.io.is_dead(&mut cx) {
+                closed::count(By::Upstream);
+            } else {
                 return Some(Reused {
                     io: idle.io,
                     served: idle.served,
@@ -101,6 +106,7 @@ impl Pool {
         since: Instant,
     ) {
         if self.count >= self.max_idle || served >= MAX_SERVED || is_wanted(&io) {
+            closed::count(By::Limit);
             return;
         }
         let server_name = server_name.map(Box::from);
@@ -121,7 +127,10 @@ impl Pool {
             let at = place(stack)?;
             Some(stack.remove(at))
         });
-        self.count -= usize::from(found.is_some());
+        if found.is_some() {
+            self.count -= 1;
+            closed::count(By::Limit);
+        }
         found.is_some()
     }
 
@@ -135,22 +144,26 @@ impl Pool {
         self.count == 0
     }
 
-    /// Drops what is too old, was closed by its upstream, or keeps others waiting; how many those were. Called about
-    /// once a second.
-    pub fn sweep(&mut self) -> usize {
-        let before = self.count;
+    /// Drops what is too old, was closed by its upstream, or keeps others waiting. Called about once
+    /// a second.
+    pub fn sweep(&mut self) {
         let oldest = Instant::now().checked_sub(self.idle_timeout);
         let mut cx = Context::from_waker(Waker::noop());
         for stack in self.idle.values_mut() {
             stack.retain_mut(|idle| {
-                oldest.is_none_or(|oldest| idle.since > oldest)
-                    && !is_wanted(&idle.io)
-                    && !idle.io.is_dead(&mut cx)
+                let over = if oldest.is_some_and(|oldest| idle.since <= oldest) {
+                    Some(By::Idle)
+                } else if is_wanted(&idle.io) {
+                    Some(By::Limit)
+                } else {
+                    idle.io.is_dead(&mut cx).then_some(By::Upstream)
+                };
+                over.into_iter().for_each(closed::count);
+                over.is_none()
             });
         }
         self.idle.retain(|_, stack| !stack.is_empty());
         self.count = self.idle.values().map(Vec::len).sum();
-        before - self.count
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::upstream::reply;
+use crate::support::upstream::{Nobody, reply};
 use crate::support::{Gateway, Request, Upstream, eventually, gateway};
 
 const ALL: &str = "
@@ -114,6 +114,58 @@ fn metrics_count_what_happened() {
         let value = line.rsplit(' ').next().unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");
     }
+}
+
+#[test]
+fn connections_to_upstreams_and_their_failures_are_told_by_cause() {
+    let closes = Upstream::answering(|_| reply(200, &[("Connection", "close")], b"bye"));
+    let stays = Upstream::saying("hello");
+    let dies = Upstream::raw(|mut serving| {
+        serving.request();
+    });
+    let config = "
+services:
+- {url: 'http://<closes>', routes: [{paths: [/closes]}]}
+- {url: 'http://<stays>', routes: [{paths: [/stays]}]}
+- {url: 'http://<dies>', retries: 0, routes: [{paths: [/dies]}]}
+- {url: 'http://<nobody>', retries: 0, routes: [{paths: [/nobody]}]}
+- {host: timed, routes: [{paths: [/timed]}]}
+upstreams: [{name: timed, algorithm: latency, targets: [{target: '<stays>'}]}]";
+    let nobody = Nobody::new();
+    let setup = gateway(config)
+        .fill("closes", &closes)
+        .fill("stays", &stays);
+    let setup = setup.fill("dies", &dies).fill("nobody", &nobody);
+    let setup = setup.flag("--workers", 1);
+    let gateway = setup.flag("--upstream-idle-timeout", "1s").start();
+    assert_eq!(gateway.get("/closes").status, 200);
+    assert_eq!(gateway.get("/stays").status, 200);
+    assert_eq!(gateway.get("/timed").status, 200);
+    assert_eq!(gateway.get("/dies").status, 502);
+    assert_eq!(gateway.get("/nobody").status, 502);
+    let closed = "sluicegate_upstream_connections_closed_total";
+    eventually("all are closed", || {
+        let metrics = gateway.ask("/metrics").text();
+        let has = |line: &str| metrics.lines().any(|found| found == line);
+        let opened = has("sluicegate_upstream_connections_opened_total 3");
+        opened
+            && has(&format!("{closed}{{by=\"upstream\"}} 2"))
+            && has(&format!("{closed}{{by=\"idle\"}} 1"))
+            && has(&format!("{closed}{{by=\"limit\"}} 0"))
+            && has(&format!("{closed}{{by=\"gateway\"}} 0"))
+    });
+    let metrics = gateway.ask("/metrics").text();
+    for (at, kind) in [
+        (dies.to_string(), "closed"),
+        (nobody.to_string(), "connect"),
+    ] {
+        let labels =
+            format!("{{upstream=\"{at}\",target=\"{at}\",address=\"{at}\",kind=\"{kind}\"}}");
+        let line = format!("sluicegate_upstream_target_failures_by_kind_total{labels} 1");
+        assert!(metrics.contains(&line), "no {line} in\n{metrics}");
+    }
+    let timed = "sluicegate_upstream_target_latency_seconds{upstream=\"timed\"";
+    assert!(metrics.contains(timed), "{metrics}");
 }
 
 #[test]

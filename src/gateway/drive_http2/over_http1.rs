@@ -23,6 +23,7 @@ use crate::http2::Frame;
 use crate::http2::pipe;
 use crate::message::BodyError;
 use crate::upstream::UpstreamErrorKind;
+use crate::util::closed::By;
 
 /// An upstream that has answered with a head, and what is still to pass between it and the client.
 pub struct Http1Answer {
@@ -223,7 +224,9 @@ impl Http1Answer {
     pub fn settle(self, worker: &Worker) {
         let clean = self.sink.is_done() && self.decoder.is_done() && self.buf.is_empty();
         worker.recycle(self.sink.out);
-        if clean && self.keeps {
+        if !self.keeps {
+            self.link.mark.set(By::Upstream);
+        } else if clean {
             self.link.checkin(worker, Instant::now());
         }
     }
