@@ -1,6 +1,7 @@
 //! Large files: text, tree, model, snapshot; how long each step takes, and what memory it needs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod common;
 mod counting;
 
 use std::fmt::Write;
@@ -11,12 +12,16 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
 use sluicegate::config::yaml;
+use sluicegate::gateway::Worker;
 use sluicegate::plugins;
+use sluicegate::snapshot::cell::SnapshotCell;
 use sluicegate::snapshot::{self, Checked, Parts, Snapshot, Surroundings, UpstreamTls};
 use sluicegate::telemetry::Metrics;
 use sluicegate::util::clock;
+use sluicegate::util::drain::Drain;
 use sluicegate::util::handles::Handles;
 use sluicegate::util::keep::Keeps;
+use sluicegate::util::sweep::Sweep;
 
 #[global_allocator]
 static ALLOCATOR: counting::Counting<MiMalloc> = counting::Counting(MiMalloc);
@@ -144,9 +149,36 @@ fn measure(c: &mut Criterion, name: &str, services: usize, consumers: usize) {
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(what, |b| b.iter(|| yaml::parse(black_box(text))));
     }
+    let cell = SnapshotCell::default();
+    let worker = looking(&cell, &process.metrics);
+    let both = [(); 2].map(|()| Arc::new(process.compile(self::checked(&text))));
+    group.bench_function("a worker's first look", |b| {
+        b.iter_custom(|times| {
+            let look = |nth: u64| {
+                cell.publish(both[nth as usize % 2].clone());
+                let begin = clock::now();
+                black_box(worker.live());
+                begin.elapsed()
+            };
+            (0..times).map(look).sum()
+        });
+    });
     group.bench_function("tree to live", |b| {
         b.iter_custom(|times| (0..times).map(|_| process.live(&text)).sum());
     });
+}
+
+/// A worker that has requests for these configurations.
+fn looking(cell: &SnapshotCell, metrics: &Metrics) -> Worker {
+    Worker::new(
+        0,
+        common::policy(),
+        cell.reader(),
+        Sweep::new(),
+        Drain::new(),
+        metrics.worker(0),
+        None,
+    )
 }
 
 fn compile(c: &mut Criterion) {

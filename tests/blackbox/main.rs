@@ -28,6 +28,7 @@ mod health;
 mod http2;
 mod http2_abuse;
 mod jwks;
+mod kept;
 mod logs;
 mod openapi;
 mod operation;

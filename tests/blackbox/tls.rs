@@ -246,3 +246,18 @@ fn the_proxy_protocol_comes_before_tls() {
     assert_eq!(conn.ask(&Request::get("/")).text(), "hello");
     assert_eq!(upstream.only().header("x-real-ip"), Some("1.2.3.4"));
 }
+
+#[test]
+fn the_admin_listener_may_speak_tls() {
+    let setup = gateway("_format_version: '3.0'").flag("--admin-listen", "127.0.0.1:0 tls");
+    let gateway = setup.start();
+    let line = gateway.out.wait("admin tls ");
+    let admin = line.rsplit(' ').next().unwrap().parse().unwrap();
+    let mut conn = Conn::tls(admin, "localhost", credulous(&[]));
+    let ready = Request::get("/health").header("Host", &format!("{admin}"));
+    assert_eq!(conn.ask(&ready).status, 200);
+    // Without it there is no answer that anybody would read as one.
+    let mut plain = Conn::open(admin);
+    plain.send(ready.bytes());
+    assert!(!plain.rest().starts_with(b"HTTP/"));
+}
