@@ -49,7 +49,7 @@ use crate::remote::jwks::KeySources;
 use crate::remote::redis::RedisClients;
 use crate::remote::ship::{Lines, Shipper, Shippers, Target};
 use crate::server::activation::{self, ActivationError};
-use crate::server::bind::BindError;
+use crate::server::bind::{BindError, DEFAULT_BACKLOG};
 use crate::server::handover::{self, Handed, Inherited, Spare, Successor};
 use crate::server::limit::{self, ConnLimit};
 use crate::server::worker::{self, MakeAccess};
@@ -156,12 +156,8 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
             (text, took_over)
         }
         None => {
-            let sockets = match around.variables.contains_key(activation::VARIABLE) {
-                true => activation::receive()?,
-                false => Inherited::default(),
-            };
             let took_over = TookOver {
-                sockets,
+                sockets: activation::receive(&around.variables)?,
                 ..TookOver::default()
             };
             (source::read(&options.file, &early.settings)?, took_over)
@@ -365,7 +361,7 @@ impl Gateway {
             checks,
             drain: drain.clone(),
             reloads: Arc::new(Posted(reloads.clone())),
-            listeners: listening.infos,
+            listeners: listening.infos.clone(),
             discovered: Arc::new(move |of| discovery.tell(of)),
             token: settings.admin_token.clone(),
         });
@@ -377,6 +373,9 @@ impl Gateway {
                 }
             });
             successor.prepared()?;
+            listening.queue(&settings, Some(DEFAULT_BACKLOG))?;
+        } else {
+            listening.queue(&settings, None)?;
         }
         let workers = worker::start(worker::Setup {
             workers: count,

@@ -110,6 +110,22 @@ impl Listening {
         Ok(())
     }
 
+    /// Sets the length of the queues of sockets that were taken over: as asked for, or `otherwise`.
+    /// Only once nobody else serves them.
+    pub(super) fn queue(&self, settings: &Settings, otherwise: Option<u32>) -> std::io::Result<()> {
+        let clients = settings.proxy_listen.iter();
+        let all = clients
+            .chain(&settings.admin_listen)
+            .chain(&settings.status_listen);
+        for (listener, spare) in all.zip(&self.spares) {
+            if let Some(backlog) = listener.backlog.or(otherwise) {
+                let mut sockets = spare.sockets.iter();
+                sockets.try_for_each(|socket| bind::queue(socket, backlog))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether clients may speak TLS anywhere.
     pub(super) fn has_tls(&self) -> bool {
         self.ports.iter().any(|port| port.tls.is_some())
@@ -123,7 +139,7 @@ fn socket(
 ) -> Result<Bound, BindError> {
     let backlog = listener.backlog.unwrap_or(DEFAULT_BACKLOG);
     match inherited.take(listener.addr) {
-        Some(sockets) => bind::complete(sockets, listener.addr, listener.backlog, workers),
+        Some(sockets) => bind::complete(sockets, listener.addr, workers),
         None => bind::bind(listener.addr, backlog, workers),
     }
 }

@@ -53,6 +53,25 @@ struct Reader<'t> {
     nodes: usize,
 }
 
+/// The keys of a map, to find one that is there already.
+#[derive(Default)]
+struct Seen(HashSet<String>);
+
+/// So many are looked through one by one.
+const FEW: usize = 16;
+
+impl Seen {
+    fn has(&mut self, entries: &[Entry], key: &str) -> bool {
+        if entries.len() < FEW {
+            return entries.iter().any(|entry| entry.key == key);
+        }
+        if self.0.is_empty() {
+            self.0.extend(entries.iter().map(|entry| entry.key.clone()));
+        }
+        !self.0.insert(key.to_owned())
+    }
+}
+
 type Read<T> = Result<T, Failure>;
 
 impl Reader<'_> {
@@ -117,7 +136,7 @@ impl Reader<'_> {
     fn map(&mut self, depth: usize) -> Read<Value> {
         self.next += 1;
         let mut entries: Vec<Entry> = Vec::new();
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         self.skip_space();
         if self.eat(b'}') {
             return Ok(Value::Map(Map::default()));
@@ -126,7 +145,7 @@ impl Reader<'_> {
             self.skip_space();
             let key_at = self.pos();
             let key = self.string()?;
-            if !seen.insert(key.clone()) {
+            if seen.has(&entries, &key) {
                 let message = format!("duplicate mapping key: {key}");
                 return Err(Failure::Final(SyntaxError {
                     at: key_at,
@@ -177,21 +196,29 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    /// The raw token is found here, its escapes and digits are serde_json's to judge.
+    /// The raw token is found here; escapes are serde_json's to judge.
     fn string(&mut self) -> Read<String> {
         let start = self.next;
         self.expect(b'"')?;
+        let mut escapes = false;
         loop {
-            match self.bytes.get(self.next) {
-                Some(b'"') => break,
-                Some(b'\\') => self.next += 2,
-                Some(0x20..) => self.next += 1,
-                _ => return Err(Failure::NotJson),
+            let rest = self.bytes.get(self.next..).unwrap_or_default();
+            let found = memchr::memchr2(b'"', b'\\', rest).ok_or(Failure::NotJson)?;
+            self.next += found + 1;
+            if rest[found] == b'"' {
+                break;
             }
+            escapes = true;
+            self.next += 1;
         }
-        self.next += 1;
         let token = self.text.get(start..self.next).ok_or(Failure::NotJson)?;
-        serde_json::from_str(token).map_err(|_| Failure::NotJson)
+        if escapes {
+            return serde_json::from_str(token).map_err(|_| Failure::NotJson);
+        }
+        match token.bytes().any(|byte| byte < 0x20) {
+            true => Err(Failure::NotJson),
+            false => Ok(token[1..token.len() - 1].to_owned()),
+        }
     }
 
     fn number(&mut self) -> Read<Value> {
@@ -203,6 +230,11 @@ impl Reader<'_> {
             .get(self.next..self.next + length)
             .ok_or(Failure::NotJson)?;
         self.next += length;
+        // What needs no judging: most numbers are small and whole.
+        let is_plain = token.bytes().all(|byte| byte.is_ascii_digit()) && !token.starts_with('0');
+        if let (true, Ok(whole)) = (is_plain, token.parse()) {
+            return Ok(Value::Int(whole));
+        }
         let number: serde_json::Number =
             serde_json::from_str(token).map_err(|_| Failure::NotJson)?;
         match number.as_i64() {

@@ -227,7 +227,7 @@ impl Loader {
         );
         if !live.restart.is_empty() {
             let names = live.restart.join(", ");
-            warn!("changed settings that only a restart brings: {names}");
+            warn!("changed settings that only a restart brings, or SIGUSR2: {names}");
         }
     }
 

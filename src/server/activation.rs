@@ -10,13 +10,18 @@ use rustix::net::sockopt::socket_acceptconn;
 use thiserror::Error;
 
 use super::handover::Inherited;
+use crate::config::settings::Variables;
 
-/// The variable by which systemd says how many there are.
-pub const VARIABLE: &str = "LISTEN_FDS";
+/// The variables by which systemd says how many there are, and for which process.
+const COUNT: &str = "LISTEN_FDS";
+const PROCESS: &str = "LISTEN_PID";
 
 /// What was passed cannot be used.
 #[derive(Debug, Error)]
 pub enum ActivationError {
+    /// The variables are for this process, and make no sense.
+    #[error("LISTEN_FDS: '{0}' is no number of sockets")]
+    Count(String),
     /// No socket, or none that clients of HTTP connect to.
     #[error("LISTEN_FDS: socket {nth} of {count}: {error}")]
     Kind {
@@ -36,11 +41,21 @@ pub enum ActivationError {
 }
 
 /// Takes what was passed, if it was to this process. To be called once, before there are threads:
-/// the variables are gone then, and a process that this one starts does not see them.
+/// a process that this one starts does not see the variables.
 ///
 /// # Errors
 /// Where a socket is none that listens for TCP.
-pub fn receive() -> Result<Inherited, ActivationError> {
+pub fn receive(variables: &Variables) -> Result<Inherited, ActivationError> {
+    let process = std::process::id().to_string();
+    let Some(said) = variables
+        .get(COUNT)
+        .filter(|_| variables.get(PROCESS) == Some(&process))
+    else {
+        return Ok(Inherited::default());
+    };
+    if said.parse::<u16>().is_err() {
+        return Err(ActivationError::Count(said.clone()));
+    }
     let mut passed = ListenFd::from_env();
     let count = passed.len();
     let sockets = (0..count).map(|at| {

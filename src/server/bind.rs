@@ -65,11 +65,10 @@ fn sockets(address: SocketAddr, backlog: u32, workers: usize) -> io::Result<Boun
 }
 
 /// Makes sockets that another process listened with enough for so many workers, and as they would
-/// be if they were opened here; the length of their queues changes only where one is asked for.
+/// be if they were opened here, but for the length of their queues: [`queue`].
 pub fn complete(
     mut sockets: Vec<TcpListener>,
     asked: SocketAddr,
-    backlog: Option<u32>,
     workers: usize,
 ) -> Result<Bound, BindError> {
     let mut fill = || {
@@ -82,9 +81,6 @@ pub fn complete(
         }
         for socket in sockets.iter().map(SockRef::from) {
             prepare(&socket)?;
-            if let Some(backlog) = backlog {
-                socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-            }
         }
         Ok(address)
     };
@@ -95,6 +91,11 @@ pub fn complete(
             error,
         }),
     }
+}
+
+/// Sets how many connections may wait at a socket that listens already.
+pub fn queue(socket: &TcpListener, backlog: u32) -> io::Result<()> {
+    SockRef::from(socket).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
 }
 
 /// Opens the address of a bound socket to others of this process, and makes these.

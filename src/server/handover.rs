@@ -62,38 +62,64 @@ pub struct Handed {
     channel: UnixStream,
 }
 
-/// Sockets that may be taken over.
+/// Sockets that may be taken over. To be dropped then: a socket is open until the last of its
+/// duplicates is closed.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<Spare>);
+pub struct Inherited {
+    spares: Vec<Spare>,
+    /// Places of those that were taken, and whether for their own address.
+    used: Vec<(usize, bool)>,
+}
 
 impl Inherited {
-    /// Sockets that somebody else has opened.
+    /// Sockets that somebody else has opened; there may be several of one address.
     pub fn passed(sockets: Vec<TcpListener>) -> Self {
-        let spare = |socket: TcpListener| {
+        let mut spares: Vec<Spare> = Vec::new();
+        for socket in sockets {
             let asked = socket.local_addr().unwrap_or(NOWHERE);
-            let sockets = vec![socket];
-            Spare { asked, sockets }
-        };
-        Self(sockets.into_iter().map(spare).collect())
+            match spares.iter_mut().find(|spare| spare.asked == asked) {
+                Some(spare) => spare.sockets.push(socket),
+                None => spares.push(Spare {
+                    asked,
+                    sockets: vec![socket],
+                }),
+            }
+        }
+        Self::of(spares)
+    }
+
+    fn of(spares: Vec<Spare>) -> Self {
+        let used = Vec::new();
+        Self { spares, used }
     }
 
     /// The sockets that listen on this address, once. `0.0.0.0` is also where a socket of `::`
-    /// listens that takes IPv4 too, as systemd opens for a port alone.
+    /// listens that takes IPv4 too, as systemd opens for a port alone; that one may be taken for
+    /// `::` as well.
     pub fn take(&mut self, asked: SocketAddr) -> Option<Vec<TcpListener>> {
         let exact = |spare: &Spare| spare.asked == asked || spare.real() == Some(asked);
         let both = |spare: &Spare| {
             let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, asked.port()));
             asked.ip() == Ipv4Addr::UNSPECIFIED && spare.real() == Some(any) && spare.takes_ipv4()
         };
-        let all = &self.0;
-        let at = all.iter().position(exact);
-        let at = at.or_else(|| all.iter().position(both))?;
-        Some(self.0.remove(at).sockets)
+        let all = || self.spares.iter().enumerate();
+        let fresh =
+            |(at, spare): &(usize, &Spare)| exact(spare) && !self.used.contains(&(*at, true));
+        let found = all().find(fresh);
+        let is_exact = found.is_some();
+        let (at, spare) = found.or_else(|| all().find(|(_, spare)| both(spare)))?;
+        let sockets = spare.sockets.iter().map(TcpListener::try_clone);
+        let sockets = sockets.collect::<io::Result<_>>().ok()?;
+        self.used.push((at, is_exact));
+        Some(sockets)
     }
 
     /// Where one listens that was not taken.
     pub fn left(&self) -> Option<SocketAddr> {
-        self.0.first().map(|spare| spare.asked)
+        let mut left = self.spares.iter().enumerate();
+        let is_used = |at| self.used.iter().any(|(used, _)| *used == at);
+        let found = left.find(|(at, _)| !is_used(*at));
+        found.map(|(_, spare)| spare.asked)
     }
 }
 
@@ -176,7 +202,7 @@ fn receive_from(mut channel: UnixStream) -> io::Result<Handed> {
             sockets: sockets.collect::<io::Result<Vec<_>>>()?,
         })
     });
-    let sockets = Inherited(spares.collect::<io::Result<Vec<_>>>()?);
+    let sockets = Inherited::of(spares.collect::<io::Result<Vec<_>>>()?);
     Ok(Handed {
         text: message.text,
         posted: message.posted,

@@ -115,7 +115,13 @@ fn a_socket_that_was_passed_is_served_by_all_workers() {
 }
 
 #[test]
-fn a_socket_of_both_families_serves_all_of_ipv4() {
+fn a_socket_of_both_families_serves_both() {
+    both_families("0.0.0.0:<port>", 1);
+    both_families("0.0.0.0:<port>, [::]:<port>", 2);
+    both_families("[::]:<port>, 0.0.0.0:<port>", 2);
+}
+
+fn both_families(listeners: &str, count: usize) {
     let upstream = Upstream::saying("hello");
     let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
     socket.set_only_v6(false).unwrap();
@@ -125,9 +131,11 @@ fn a_socket_of_both_families_serves_all_of_ipv4() {
     let socket = TcpListener::from(socket);
     let port = socket.local_addr().unwrap().port();
     let setup = gateway(TO).fill("up", &upstream);
-    let setup = setup.listen(&format!("0.0.0.0:{port}"));
+    let setup = setup.listen(&listeners.replace("<port>", &port.to_string()));
     let gateway = setup.pass(socket, "$$").start();
-    gateway.out.wait(&format!("proxy http [::]:{port}"));
+    let line = format!("proxy http [::]:{port}");
+    let told = gateway.out.several(count, |said| said == line);
+    assert_eq!(told.len(), count, "{:?}", gateway.out.all());
     let response = crate::support::Request::get("/").send(([127, 0, 0, 1], port).into());
     assert_eq!(response.text(), "hello");
 }
@@ -169,8 +177,24 @@ fn what_is_no_listening_socket_is_refused() {
 fn sockets_for_another_process_are_left_alone() {
     let upstream = Upstream::saying("hello");
     let (socket, at) = listener("127.0.0.1:0");
-    let setup = gateway(TO).fill("up", &upstream).pass(socket, "1");
-    let gateway = setup.start();
-    assert_ne!(gateway.proxy().to_string(), at);
-    assert_eq!(gateway.get("/").text(), "hello");
+    for pid in ["1", "''", "no-number"] {
+        let socket = socket.try_clone().unwrap();
+        let setup = gateway(TO).fill("up", &upstream).pass(socket, pid);
+        let gateway = setup.start();
+        assert_ne!(gateway.proxy().to_string(), at);
+        assert_eq!(gateway.get("/").text(), "hello");
+    }
+}
+
+#[test]
+fn variables_without_sense_are_refused() {
+    let (socket, _) = listener("127.0.0.1:0");
+    // The shell reads it as two assignments: the later one counts.
+    let output = gateway(CONFIG).pass(socket, "$$ LISTEN_FDS=many").output();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{text}");
+    assert!(
+        text.contains("LISTEN_FDS: 'many' is no number of sockets"),
+        "{text}"
+    );
 }
