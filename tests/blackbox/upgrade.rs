@@ -1,5 +1,6 @@
 //! SIGUSR2: a fresh copy takes the sockets and the live configuration over.
 
+use std::error::Error as _;
 use std::fs;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -237,7 +238,8 @@ services:
                     let answer = client.try_send_request(request("GET", "/", "")).await;
                     let answer = answer.map_err(|mut error| {
                         let unsent = error.take_message().is_some();
-                        (unsent, error.into_error())
+                        let error = error.into_error();
+                        (unsent || is_told_to_go(&error), error)
                     });
                     // The connection had been told to go.
                     if let Err((true, _)) = answer {
@@ -267,4 +269,13 @@ services:
     socket.close(None).unwrap();
     assert!(gateway.ended().success());
     copy.stop(&gateway);
+}
+
+/// Whether that stream was not looked at, or never opened, because of a GOAWAY (RFC 9113 §6.8).
+fn is_told_to_go(error: &hyper::Error) -> bool {
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<h2::Error>());
+    let no_error = Some(h2::Reason::NO_ERROR);
+    cause.is_some_and(|cause| cause.is_go_away() && cause.is_remote() && cause.reason() == no_error)
 }
