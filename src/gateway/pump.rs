@@ -238,6 +238,7 @@ impl Pump {
         // What is in hand is framed before anything is written, so that a head and the begin of
         // its body leave in one call.
         if self.direct.is_empty() {
+            self.fill(cx, source)?;
             self.decode()?;
         }
         loop {
@@ -256,6 +257,20 @@ impl Pump {
             self.waits = Waits::Source;
             ready!(self.poll_read(cx, source))?;
         }
+    }
+
+    /// Before the first bytes of a large body leave: takes what has come of it since its head, for one
+    /// large piece costs both neighbours less than a small one and a large one.
+    fn fill(&mut self, cx: &mut Context<'_>, source: &mut Io) -> Result<(), PumpError> {
+        let is_first = self.written == 0 && !self.buf.is_empty() && !self.finished;
+        let most = self.buf.len().max(2 * BUFFER) as u64;
+        if is_first
+            && self.decoder.announced() > most
+            && let Poll::Ready(read) = self.poll_read(cx, source)
+        {
+            read?;
+        }
+        Ok(())
     }
 
     /// What a TLS session took but could not send yet must not wait for more data to come.
