@@ -23,6 +23,7 @@ mod consumers;
 mod dns;
 mod errors;
 mod failures;
+mod framing;
 mod grpc;
 mod health;
 mod http2;

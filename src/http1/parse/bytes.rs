@@ -22,7 +22,8 @@ const fn classes() -> [u8; 256] {
         if here != b'#' {
             table[byte] |= TARGET;
         }
-        if word || is_in(here, b"-._~!$&'()*+,;=") {
+        // RFC 3986 has the comma, too; but lists such as `X-Forwarded-Host` are made of it.
+        if word || is_in(here, b"-._~!$&'()*+;=") {
             table[byte] |= HOST;
         }
         byte += 1;
@@ -80,7 +81,8 @@ pub fn target_len(text: &[u8]) -> usize {
     at + run(&text[at..], TARGET)
 }
 
-/// Length of the run of bytes that a registered name may have unencoded (RFC 3986 §3.2.2).
+/// Length of the run of bytes that a registered name may have unencoded (RFC 3986 §3.2.2), but for the
+/// comma.
 pub fn host_len(text: &[u8]) -> usize {
     run(text, HOST)
 }

@@ -9,7 +9,7 @@ use regex::bytes::Regex;
 use super::*;
 
 const TOKEN: &str = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+";
-const HOST: &str = r"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)";
+const HOST: &str = r"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)";
 
 fn regex(pattern: &str) -> Regex {
     Regex::new(&format!("(?s-u)^(?:{pattern})$")).unwrap()
