@@ -104,6 +104,44 @@ fn a_paced_rapid_reset_is_told_to_go() {
     });
 }
 
+/// MadeYouReset (CVE-2025-8671): frames that are wrong make the gateway take its own streams back,
+/// paced, so that each request is begun upstream.
+#[test]
+fn making_the_gateway_reset_is_no_way_round() {
+    type Wrong = fn(u32) -> Vec<u8>;
+    let ways: [(&str, Wrong); 4] = [
+        ("an increment of 0", |stream| frame(8, 0, stream, &[0; 4])),
+        ("a window that overflows", |stream| {
+            frame(8, 0, stream, &0x7fff_ffff_u32.to_be_bytes())
+        }),
+        ("data behind the end", |stream| {
+            frame(kind::DATA, 0, stream, b"x")
+        }),
+        ("a PRIORITY of four bytes", |stream| {
+            frame(2, 0, stream, &stream.to_be_bytes())
+        }),
+    ];
+    for (name, wrong) in ways {
+        let mut house = House::new(&[]);
+        let mut raw = house.open();
+        let mut pairs = 0;
+        for stream in (1..8001).step_by(2) {
+            raw.send(get(stream));
+            let answers = raw.pong();
+            let told = answers.is_none_or(|frame| frame.kind == kind::GOAWAY);
+            if told || !raw.send(wrong(stream)) {
+                break;
+            }
+            pairs += 1;
+        }
+        assert!(pairs < 2000, "{name}: still open after {pairs}");
+        house.others_are_served();
+        house
+            .upstream
+            .wait("all ended", |seen| seen.connections - seen.ended <= 3);
+    }
+}
+
 #[test]
 fn resets_in_one_write_end_the_connection() {
     let mut house = House::new(&[]);
