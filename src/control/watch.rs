@@ -78,6 +78,8 @@ pub async fn reread(file: &Path, reloads: &Reloads) {
 const QUIET: Duration = Duration::from_millis(200);
 /// So often at most it is waited for; one that never rests is read as it is.
 const TURNS: usize = 50;
+/// How often it is looked at at most, whatever happens in its folder.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How often it is looked at without any event.
 const POLL: Duration = Duration::from_millis(600);
 
@@ -92,8 +94,11 @@ pub async fn watch(file: PathBuf, text: String, reloads: Reloads) {
     drop(text);
     loop {
         // A closed channel means that there are no events: then only the clock counts.
-        if let Ok(None) = timeout(POLL, hints.recv()).await {
-            sleep(POLL).await;
+        match timeout(POLL, hints.recv()).await {
+            // There may be many, of other files in the folder: a log, for example.
+            Ok(Some(())) => sleep(PAUSE).await,
+            Ok(None) => sleep(POLL).await,
+            Err(_) => {}
         }
         match seen.look(&file, || reloads.is_failing(&origin)).await {
             Some(Ok(text)) => reloads.offer(text, origin.clone()).await,
