@@ -181,7 +181,22 @@ fn looking(cell: &SnapshotCell, metrics: &Metrics) -> Worker {
     )
 }
 
+/// What an upstream's targets take beside everything else.
+fn targets() {
+    let upstream = |targets: usize| {
+        let target = |n: usize| format!("  - target: 10.0.{}.{}:8000\n", n / 250, n % 250);
+        let list: String = (0..targets).map(target).collect();
+        format!("services: [{{host: u}}]\nupstreams:\n- name: u\n  targets:\n{list}")
+    };
+    for count in [1, 1_001] {
+        let (text, process) = (upstream(count), Process::new());
+        let live = || process.compile(checked(&text));
+        drop(memory(&format!("live, {count} targets"), live));
+    }
+}
+
 fn compile(c: &mut Criterion) {
+    targets();
     measure(c, "10,000 routes", 1_000, 5_000);
     measure(c, "100,000 routes", 10_000, 5_000);
 }

@@ -146,10 +146,11 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
         true => Some(handover::receive()?),
         false => None,
     };
-    let (text, took_over) = match handed.map(Handed::into_parts) {
+    let (text, mut took_over) = match handed.map(Handed::into_parts) {
         Some((text, posted, sockets, successor)) => {
             let took_over = TookOver {
                 posted,
+                source: None,
                 sockets,
                 successor: Some(successor),
             };
@@ -168,7 +169,9 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
     let mut checked = checked.ok_or_else(|| StartError::Invalid(report.clone()))?;
     if took_over.posted {
         // What was posted may say nothing of settings that the source has.
-        checked.settle(around, &settings_of(&options.file, around, &early.settings));
+        took_over.source = source::read(&options.file, &early.settings).ok();
+        let source = took_over.source.as_deref().unwrap_or_default();
+        checked.settle(around, &settings_in(source, &options.file, around));
     }
     refuse_wrong(checked.settings())?;
     let settings = checked.settings().clone();
@@ -207,11 +210,10 @@ pub fn run(options: Options, ready: impl FnOnce(&[String])) -> Result<(), StartE
     Ok(())
 }
 
-/// The settings that a source has in it; none where it cannot be read or is wrong by now.
-fn settings_of(file: &Path, around: &Surroundings, settings: &Settings) -> Layer {
-    let text = source::read(file, settings).unwrap_or_default();
+/// The settings that a source has in it; none where it is wrong by now.
+fn settings_in(text: &str, file: &Path, around: &Surroundings) -> Layer {
     let name = file.display().to_string();
-    let (checked, _) = snapshot::check(&text, &name, around, plugins::TABLE);
+    let (checked, _) = snapshot::check(text, &name, around, plugins::TABLE);
     checked.map_or_else(Layer::default, |checked| checked.model().settings.clone())
 }
 
@@ -242,6 +244,8 @@ struct Ended {
 struct TookOver {
     /// The configuration was posted there.
     posted: bool,
+    /// What the source says instead, where it can be read.
+    source: Option<String>,
     sockets: Inherited,
     successor: Option<Successor>,
 }
@@ -345,10 +349,7 @@ impl Gateway {
             false => Origin::File(options.file.display().to_string()),
         };
         // What was posted stays until the source says something new.
-        let text = match took_over.posted {
-            true => source::read(&options.file, &settings).unwrap_or(text),
-            false => text,
-        };
+        let text = took_over.source.take().unwrap_or(text);
         let compiled = loader.compile(checked);
         loader.publish(compiled, origin);
         self_signed_notice(&listening, &default_cert, &cell);

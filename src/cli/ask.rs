@@ -10,7 +10,8 @@ use clap::ArgMatches;
 
 use super::{Console, flags, source, text};
 use crate::config::settings::{self, Layer, Settings, Token};
-use crate::snapshot::Surroundings;
+use crate::plugins;
+use crate::snapshot::{self, Surroundings};
 
 /// Longest answer that is read, in bytes.
 const MOST: u64 = 64 << 20;
@@ -22,7 +23,13 @@ pub(super) fn settings(matches: &ArgMatches, console: &mut Console<'_>) -> Setti
         variables: console.variables.clone(),
     };
     let file = source::choose(text(matches, "config"), console);
-    match source::check(&file, &around) {
+    let text = source::read(&file, &around).unwrap_or_default();
+    settings_in(&text, &file, &around)
+}
+
+/// Those that a text has, else those of flags and environment.
+pub(super) fn settings_in(text: &str, file: &str, around: &Surroundings) -> Settings {
+    match snapshot::check(text, file, around, plugins::TABLE) {
         (Some(checked), _) => checked.settings().settings.clone(),
         _ => settings::merge(&around.flags, &around.variables, &Layer::default()).settings,
     }

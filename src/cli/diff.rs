@@ -59,7 +59,7 @@ pub(super) fn run(matches: &ArgMatches, console: &mut Console<'_>) -> Exit {
             return Exit::Refused;
         }
     };
-    let settings = ask::settings(matches, console);
+    let settings = ask::settings_in(&wanted, &file, &around);
     let address = match admin(matches, &settings) {
         Ok(address) => address,
         Err(problem) => {

@@ -4,8 +4,9 @@
 //! before long; a node's `best` is the lowest rank in it and below it, so a walk can stop early.
 //! Lists are in ascending rank.
 
-use crate::util::background::give_way;
 use std::collections::VecDeque;
+
+use crate::util::background::give_way;
 
 /// A place where nothing is.
 pub(super) const NONE: u32 = u32::MAX;

@@ -1,6 +1,8 @@
 //! `admin_token`: the admin API answers those who carry it.
 
-use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+
+use rustix::process::{Signal, kill_process};
 
 use crate::support::{Gateway, Request, Response, Upstream, command, eventually, gateway};
 
@@ -107,6 +109,20 @@ fn the_tools_carry_it() {
         (output.status.code(), String::from_utf8(text).unwrap())
     };
     assert_eq!(diff(""), (Some(0), "nothing would change\n".to_owned()));
+    // The text is read once, from wherever it comes.
+    let mut piped = command();
+    piped.args([
+        "diff",
+        "--admin",
+        &format!("http://{}", gateway.admin()),
+        "-c",
+        "-",
+    ]);
+    let output = piped
+        .stdin(fs::File::open(gateway.file()).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"nothing would change\n", "{output:?}");
     let (code, text) = diff("wrong");
     assert_eq!(code, Some(69));
     assert!(text.contains("asks for its token: --admin-token"), "{text}");
@@ -151,13 +167,10 @@ fn a_fresh_copy_asks_for_it_too() {
     assert_eq!(post.send(admin).status, 201);
     assert_eq!(ask(&gateway, "GET", "/routes", &[]).status, 401);
     gateway.signal(Signal::USR2);
-    let line = gateway.err.wait("handed over to process ");
-    let (_, rest) = line.split_once("handed over to process ").unwrap();
-    let pid = rest.split(':').next().unwrap().parse().unwrap();
-    let copy = Pid::from_raw(pid).unwrap();
+    let copy = gateway.handed_over(1);
     assert_eq!(ask(&gateway, "GET", "/routes", &[]).status, 401);
     let status = ask(&gateway, "GET", "/status", &[BEARER]).json();
-    assert_eq!(status["pid"], pid);
+    assert_eq!(status["pid"], copy.as_raw_nonzero().get());
     assert_eq!(gateway.get("/new").text(), "hello");
     kill_process(copy, Signal::TERM).unwrap();
     eventually("the copy ends", || {

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::mpsc;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -387,13 +388,19 @@ fn sighup_loads_a_good_file_and_keeps_the_old_one_over_a_bad_one() {
 fn a_change_on_disk_is_enough() {
     let upstream = Upstream::saying("hello");
     let gateway = all(&upstream);
-    let new = ALL
-        .replace("<up>", &upstream.to_string())
-        .replace("/api", "/new");
-    let other = gateway.dir().join("next.yaml");
-    fs::write(&other, new).unwrap();
-    fs::rename(&other, gateway.file()).unwrap();
-    eventually("the new route", || gateway.get("/new").status == 200);
+    let old = ALL.replace("<up>", &upstream.to_string());
+    let mut times = Vec::new();
+    for round in 0..3 {
+        let path = format!("/round-{round}");
+        let other = gateway.dir().join("next.yaml");
+        fs::write(&other, old.replace("/api", &path)).unwrap();
+        let begin = Instant::now();
+        fs::rename(&other, gateway.file()).unwrap();
+        eventually("the new route", || gateway.get(&path).status == 200);
+        times.push(begin.elapsed());
+    }
+    // Within a second; other tests may hold one of them up.
+    assert!(times.iter().min().unwrap().as_secs() == 0, "{times:?}");
 }
 
 #[test]

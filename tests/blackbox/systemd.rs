@@ -1,13 +1,13 @@
 //! Under systemd: what it is told over `NOTIFY_SOCKET`, and the sockets that it passes.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Upstream, eventually, gateway};
+use crate::support::{Request, Setup, Upstream, eventually, gateway};
 
 /// The manager's side of the socket.
 struct Manager {
@@ -105,9 +105,7 @@ fn a_socket_that_was_passed_is_served_by_all_workers() {
     drop(early);
     // A copy takes it over; the variables do not confuse it.
     gateway.signal(Signal::USR2);
-    let line = gateway.err.wait("handed over to process ");
-    let (_, rest) = line.split_once("handed over to process ").unwrap();
-    let copy = Pid::from_raw(rest.split(':').next().unwrap().parse().unwrap()).unwrap();
+    let copy = gateway.handed_over(1);
     gateway.ended();
     assert_eq!(gateway.get("/").text(), "hello");
     kill_process(copy, Signal::TERM).unwrap();
@@ -125,7 +123,7 @@ fn both_families(listeners: &str, count: usize) {
     let upstream = Upstream::saying("hello");
     let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
     socket.set_only_v6(false).unwrap();
-    let any: std::net::SocketAddr = "[::]:0".parse().unwrap();
+    let any: SocketAddr = "[::]:0".parse().unwrap();
     socket.bind(&any.into()).unwrap();
     socket.listen(16).unwrap();
     let socket = TcpListener::from(socket);
@@ -136,41 +134,36 @@ fn both_families(listeners: &str, count: usize) {
     let line = format!("proxy http [::]:{port}");
     let told = gateway.out.several(count, |said| said == line);
     assert_eq!(told.len(), count, "{:?}", gateway.out.all());
-    let response = crate::support::Request::get("/").send(([127, 0, 0, 1], port).into());
+    let response = Request::get("/").send(([127, 0, 0, 1], port).into());
     assert_eq!(response.text(), "hello");
 }
 
-#[test]
-fn a_socket_that_nobody_asks_for_is_refused() {
-    let (socket, at) = listener("127.0.0.1:0");
-    let output = gateway(CONFIG).pass(socket, "$$").output();
+/// The start ends and says that.
+#[track_caller]
+fn is_refused(setup: Setup, why: &str) {
+    let output = setup.output();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(69), "{text}");
-    assert!(
-        text.contains(&format!("no listener is configured at {at}")),
-        "{text}"
-    );
+    assert!(text.contains(why), "{text}");
 }
 
 #[test]
-fn what_is_no_listening_socket_is_refused() {
+fn what_cannot_be_served_is_refused() {
+    let pass = |socket, pid| gateway(CONFIG).pass(socket, pid);
+    let (socket, at) = listener("127.0.0.1:0");
+    let unasked = format!("no listener is configured at {at}");
+    is_refused(pass(socket.try_clone().unwrap(), "$$"), &unasked);
+    // The shell reads it as two assignments: the later one counts.
+    let many = "LISTEN_FDS: 'many' is no number of sockets";
+    is_refused(pass(socket, "$$ LISTEN_FDS=many"), many);
     let dir = tempfile::tempdir().unwrap();
     let unix = OwnedFd::from(UnixListener::bind(dir.path().join("s")).unwrap());
-    let (server, at) = listener("127.0.0.1:0");
+    let kind = "LISTEN_FDS: socket 1 of 1: fd 3 is not a valid tcp socket";
+    is_refused(pass(unix.into(), "$$"), kind);
+    let (_server, at) = listener("127.0.0.1:0");
     let connected = OwnedFd::from(TcpStream::connect(&at).unwrap());
-    for (socket, why) in [
-        (unix, "not a valid tcp socket"),
-        (connected, "it does not listen (Accept=yes?)"),
-    ] {
-        let output = gateway(CONFIG)
-            .pass(TcpListener::from(socket), "$$")
-            .output();
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(69), "{text}");
-        assert!(text.contains("LISTEN_FDS: socket 1 of 1"), "{text}");
-        assert!(text.contains(why), "{text}");
-    }
-    drop(server);
+    let accepted = "LISTEN_FDS: socket 1 of 1: it does not listen (Accept=yes?)";
+    is_refused(pass(connected.into(), "$$"), accepted);
 }
 
 #[test]
@@ -184,17 +177,4 @@ fn sockets_for_another_process_are_left_alone() {
         assert_ne!(gateway.proxy().to_string(), at);
         assert_eq!(gateway.get("/").text(), "hello");
     }
-}
-
-#[test]
-fn variables_without_sense_are_refused() {
-    let (socket, _) = listener("127.0.0.1:0");
-    // The shell reads it as two assignments: the later one counts.
-    let output = gateway(CONFIG).pass(socket, "$$ LISTEN_FDS=many").output();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(69), "{text}");
-    assert!(
-        text.contains("LISTEN_FDS: 'many' is no number of sockets"),
-        "{text}"
-    );
 }

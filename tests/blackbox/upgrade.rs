@@ -24,18 +24,7 @@ impl Copy {
     #[track_caller]
     fn of(gateway: &Gateway) -> Self {
         gateway.signal(Signal::USR2);
-        Self::nth(gateway, 1)
-    }
-
-    /// That of so many upgrades, once it serves. All write to one log.
-    #[track_caller]
-    fn nth(gateway: &Gateway, nth: usize) -> Self {
-        let said = "handed over to process ";
-        let lines = gateway.err.several(nth, |line| line.contains(said));
-        assert_eq!(lines.len(), nth, "{:#?}", gateway.err.all());
-        let (_, rest) = lines[nth - 1].split_once(said).unwrap();
-        let pid = rest.split(':').next().unwrap().parse().unwrap();
-        Self(Pid::from_raw(pid).unwrap())
+        Self(gateway.handed_over(1))
     }
 
     /// Asks it to drain, and waits until nobody listens any more.
@@ -191,7 +180,7 @@ fn one_after_the_other() {
     let first = Copy::of(&gateway);
     assert!(gateway.ended().success());
     kill_process(first.0, Signal::USR2).unwrap();
-    let second = Copy::nth(&gateway, 2);
+    let second = Copy(gateway.handed_over(2));
     assert_ne!(first.0, second.0);
     for _ in 0..20 {
         assert_eq!(gateway.get("/").text(), "hello");

@@ -341,6 +341,16 @@ impl Gateway {
         &self.file
     }
 
+    /// The process that serves after so many upgrades. All write to one log.
+    #[track_caller]
+    pub fn handed_over(&self, upgrades: usize) -> Pid {
+        let said = "handed over to process ";
+        let lines = self.err.several(upgrades, |line| line.contains(said));
+        assert_eq!(lines.len(), upgrades, "{:#?}", self.err.all());
+        let (_, rest) = lines[upgrades - 1].split_once(said).unwrap();
+        Pid::from_raw(rest.split(':').next().unwrap().parse().unwrap()).unwrap()
+    }
+
     /// Its resident memory, in KiB.
     #[track_caller]
     pub fn memory(&self) -> u64 {
