@@ -74,7 +74,7 @@ pub fn request_head(data: &[u8]) {
         return;
     }
     let mut again = Vec::new();
-    write::request_line(&mut again, head.method(), &[head.target()]);
+    write::request_line(&mut again, head.method(), head.target());
     head.headers.write(&mut again);
     again.extend_from_slice(b"\r\n");
     let again = read_request(&again, again.len());

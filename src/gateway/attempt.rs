@@ -106,22 +106,43 @@ pub async fn open(
     target: Target,
     fresh: bool,
 ) -> Result<Link, ProxyError> {
-    if !fresh {
-        let name = target.server_name.as_deref();
-        let found = worker
-            .pool
-            .borrow_mut()
-            .checkout(&target.key, name, target.at);
-        if let Some(reused) = found {
-            worker.metrics.upstream_reused.inc();
-            return Ok(Link {
-                io: reused.io,
-                target,
-                served: reused.served,
-                mark: Mark::new(),
-            });
-        }
+    match kept(worker, target, fresh) {
+        Ok(link) => Ok(link),
+        Err(target) => dial(ex, slot, worker, live, times, target).await,
     }
+}
+
+/// A kept connection of that identity, where there is one and no `fresh` one is asked for.
+pub fn kept(worker: &Worker, target: Target, fresh: bool) -> Result<Link, Target> {
+    let name = target.server_name.as_deref();
+    let found = match fresh {
+        true => None,
+        false => {
+            let mut pool = worker.pool.borrow_mut();
+            pool.checkout(&target.key, name, target.at)
+        }
+    };
+    let Some(reused) = found else {
+        return Err(target);
+    };
+    worker.metrics.upstream_reused.inc();
+    Ok(Link {
+        io: reused.io,
+        target,
+        served: reused.served,
+        mark: Mark::new(),
+    })
+}
+
+/// A new connection of that identity.
+pub async fn dial(
+    ex: &Exchange,
+    slot: &Slot,
+    worker: &Rc<Worker>,
+    live: &Live,
+    times: Times,
+    target: Target,
+) -> Result<Link, ProxyError> {
     let _waits = queue(&target)?;
     let full = Cell::new(false);
     let connecting = connect(ex, worker, live, &target, &full, true);
@@ -245,22 +266,28 @@ pub fn is_refused(ex: &mut Exchange, replayable: bool, fresh: &mut bool) -> bool
     refused
 }
 
-/// Writes a request head as HTTP/1.1. `host` is memory for the upstream's name.
+/// Writes a request head as HTTP/1.1.
 pub fn request_head(
-    ex: &Exchange,
+    ex: &mut Exchange,
     out: &mut Vec<u8>,
-    host: &mut String,
     worker: &Worker,
     conn: &ConnInfo,
     target: &Target,
     sends: Sends,
 ) {
-    write::request_line(out, ex.upstream_method(), &[ex.upstream_uri()]);
-    host.clear();
-    ex.push_host(host, &target.endpoint);
-    write::field(out, "Host", host.as_bytes());
+    ex.edge.renew(conn);
+    write::request_line(out, ex.upstream_method(), ex.upstream_uri());
+    let (host, port) = ex.upstream_host(&target.endpoint);
+    out.extend_from_slice(b"Host: ");
+    out.extend_from_slice(host.as_bytes());
+    if let Some(port) = port {
+        out.push(b':');
+        write::number(out, port.into());
+    }
+    out.extend_from_slice(b"\r\n");
+    let edge = &ex.edge;
     ex.upward(worker, conn, sends.framing, sends.new_length)
-        .write(&mut Lines(out));
+        .write(&mut Lines { out, edge });
     if sends.framing.length().is_none() {
         write::framing_field(out, Framing::Chunked);
     }

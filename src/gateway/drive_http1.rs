@@ -108,8 +108,6 @@ pub struct Busy<'w> {
     pub download: Pump,
     /// Plugins that wait for a copy of the response body.
     pub wishes: Option<Wishes>,
-    /// Memory for the upstream's host name.
-    pub host: String,
     worker: &'w Worker,
     conn: ConnInfo,
 }
@@ -129,7 +127,6 @@ async fn busy(client: &mut Client, worker: &Rc<Worker>) -> Next {
         upload: Pump::default(),
         download: Pump::default(),
         wishes: None,
-        host: String::new(),
         worker,
         conn: client.conn.clone(),
     };

@@ -20,7 +20,8 @@ pub use self::attempts::Target;
 use self::hashing::Hashed;
 use super::error::ProxyError;
 use super::live::{Live, Worker};
-use super::rewrite::{self, Times};
+use super::rewrite::{self, Edge, Times};
+use crate::message::uri;
 use crate::message::{
     ConnInfo, Framing, Known, Origin, Reply, RequestBody, RequestHead, ResponseHead, Try, Version,
 };
@@ -32,6 +33,13 @@ use crate::snapshot::{Route, Service, Snapshot};
 use crate::upstream::Picked;
 use crate::util::clock;
 use crate::util::ids::RouteIx;
+
+/// How long the parts of an exchange took.
+#[derive(Clone, Copy, Debug, Default)]
+struct Took {
+    gateway: Duration,
+    upstream: Option<Duration>,
+}
 
 /// One request and its answer.
 pub struct Exchange {
@@ -52,13 +60,15 @@ pub struct Exchange {
     pub interim: Vec<u8>,
     /// Protocol version of the upstream's answer, as `Via` writes it.
     pub upstream_version: &'static str,
+    /// What upstreams are told of the client's connection.
+    pub edge: Edge,
     choices: Choices,
     live: Option<Rc<Live>>,
     route: Option<RouteIx>,
     prefix_len: usize,
     origin: Origin,
     tries: Vec<Try>,
-    upstream_uri: String,
+    upstream_uri: Vec<u8>,
     endpoint: Option<Picked>,
     hashed: Hashed,
     /// Its permits under the upstream's limits.
@@ -73,6 +83,11 @@ pub struct Exchange {
     body_came: Option<Instant>,
     handed_over: Option<Instant>,
     head_in: Option<Instant>,
+    /// From the head to the hand-over, and from there to the upstream's head. Kept, for times are
+    /// subtracted slowly and these are asked for twice.
+    took: Took,
+    /// Somebody logs each attempt in detail.
+    logged: bool,
     over: Option<Instant>,
     status: u16,
     running: bool,
@@ -89,13 +104,14 @@ impl Default for Exchange {
             body_out: 0,
             interim: Vec::new(),
             upstream_version: "1.1",
+            edge: Edge::default(),
             choices: Choices::default(),
             live: None,
             route: None,
             prefix_len: 0,
             origin: ProxyError::Internal.origin(),
             tries: Vec::new(),
-            upstream_uri: String::new(),
+            upstream_uri: Vec::new(),
             endpoint: None,
             hashed: Hashed::default(),
             permits: Permits::default(),
@@ -106,6 +122,8 @@ impl Default for Exchange {
             body_came: None,
             handed_over: None,
             head_in: None,
+            took: Took::default(),
+            logged: false,
             over: None,
             status: 0,
             running: false,
@@ -127,6 +145,7 @@ impl Exchange {
         (self.bytes_in, self.bytes_out, self.body_out) = (0, 0, 0);
         (self.gated, self.handed_over, self.body_came) = (None, None, None);
         (self.head_in, self.over, self.attempted) = (None, None, None);
+        self.took = Took::default();
         self.hashed = Hashed::default();
         self.permits = Permits::default();
         self.verdict_due = false;
@@ -146,6 +165,7 @@ impl Exchange {
     /// normalised. From here on `end` writes the log.
     pub fn begin(&mut self, worker: &Worker, conn: &ConnInfo) -> Result<(), ProxyError> {
         self.running = true;
+        self.logged = worker.access.is_some();
         self.upstream_version = "1.1";
         self.origin = ProxyError::Internal.origin();
         self.facts.started = Instant::now();
@@ -163,11 +183,8 @@ impl Exchange {
     }
 
     fn normalise_path(&mut self) -> Result<(), ProxyError> {
-        let path = crate::message::uri::normalise(self.request.raw_path().as_bytes());
-        let path = match path.map_err(|_| ProxyError::BadPath)? {
-            std::borrow::Cow::Borrowed(_) => None,
-            std::borrow::Cow::Owned(path) => Some(path),
-        };
+        let path = uri::other_than(self.request.raw_path_bytes());
+        let path = path.map_err(|_| ProxyError::BadPath)?;
         self.request.set_path(path);
         Ok(())
     }
@@ -175,9 +192,13 @@ impl Exchange {
     /// Finds the route.
     pub fn find_route(&mut self, conn: &ConnInfo) -> Result<(), ProxyError> {
         let live = self.live()?;
-        let found = live.snapshot.table.find(&Lookup {
+        let table = &live.snapshot.table;
+        let found = table.find(&Lookup {
             method: self.request.method(),
-            host: self.request.host(),
+            host: match table.asks_for_hosts() {
+                true => self.request.host(),
+                false => "",
+            },
             tls: conn.tls.is_some(),
             sni: conn.sni(),
             path: self.request.path(),
@@ -189,6 +210,7 @@ impl Exchange {
             .route(found.route)
             .ok_or(ProxyError::Internal)?;
         self.choices.reset(&route.plan);
+        self.logged |= route.plan.has_log();
         self.route = Some(found.route);
         self.prefix_len = found.prefix_len;
         self.facts.captures = found.captures;
@@ -271,18 +293,15 @@ impl Exchange {
 
     /// Path and query as they go upstream.
     fn compute_uri(&mut self, route: &Route, service: &Service) {
-        self.upstream_uri.clear();
+        let uri = &mut self.upstream_uri;
+        uri.clear();
         let given = self.facts.upstream_path.as_deref();
         match given {
-            Some(path) => self.upstream_uri.push_str(path),
-            None => {
-                let mut uri = std::mem::take(&mut self.upstream_uri).into_bytes();
-                joining(route, service).write(&mut uri, self.request.path(), self.prefix_len);
-                self.upstream_uri = String::from_utf8(uri).unwrap_or_default();
-            }
+            Some(path) => uri.extend_from_slice(path.as_bytes()),
+            None => joining(route, service).write(uri, self.request.path(), self.prefix_len),
         }
         if !given.is_some_and(|path| path.contains('?')) {
-            self.upstream_uri.push_str(self.request.query());
+            uri.extend_from_slice(self.request.query_bytes());
         }
     }
 
@@ -365,12 +384,17 @@ impl Exchange {
     }
 
     fn times(&self) -> Times {
-        let now = self.head_in.unwrap_or_else(Instant::now);
-        let hand = self.handed_over;
+        let Some(hand) = self.handed_over else {
+            return Times {
+                gateway_ms: millis(self.facts.started.elapsed()),
+                ..Times::default()
+            };
+        };
+        let upstream = self.took.upstream.unwrap_or_else(|| hand.elapsed());
         Times {
-            handed_over: hand.is_some(),
-            gateway_ms: millis(hand.unwrap_or(now) - self.facts.started),
-            upstream_ms: hand.map(|hand| millis(now - hand)),
+            handed_over: true,
+            gateway_ms: millis(self.took.gateway),
+            upstream_ms: Some(millis(upstream)),
             upstream_status: self.tries.last().and_then(|last| last.status),
         }
     }

@@ -104,7 +104,11 @@ async fn attempts(
     let mut fresh = false;
     loop {
         let target = busy.ex.attempt()?;
-        let error = match open(client, busy, worker, live, times, target, fresh).await {
+        let opened = match attempt::kept(worker, target, fresh) {
+            Ok(link) => Ok(link),
+            Err(target) => dial(client, busy, worker, live, times, target).await,
+        };
+        let error = match opened {
             Ok(mut link) => {
                 start_upload(busy, worker, &client.conn, &link.target, sends);
                 match round_trip(client, busy, worker, times, &mut link).await {
@@ -145,21 +149,21 @@ async fn resolved(
     unless_gone(io, carry, worker, waiting).await
 }
 
-/// [`attempt::open`], unless the client leaves.
-async fn open(
+/// [`attempt::dial`], unless the client leaves.
+async fn dial(
     client: &mut Client,
     busy: &mut Busy<'_>,
     worker: &Rc<Worker>,
     live: &Live,
     times: Times,
     target: Target,
-    fresh: bool,
 ) -> Result<Link, ProxyError> {
     let Client {
         io, carry, slot, ..
     } = &mut *client;
-    let opening = attempt::open(&busy.ex, slot, worker, live, times, target, fresh);
-    let opened = unless_gone(io, carry, worker, opening).await;
+    // Boxed: connecting is rare, and its state is large.
+    let dialling = attempt::dial(&busy.ex, slot, worker, live, times, target);
+    let opened = unless_gone(io, carry, worker, Box::pin(dialling)).await;
     // What came meanwhile of a body that is not read to its end belongs to that.
     if !busy.upload.is_read() {
         busy.upload.feed(&client.carry);
@@ -177,10 +181,8 @@ fn start_upload(
     sends: Sends,
 ) {
     busy.upload.restart(Encoder::new(sends.framing));
-    let Busy {
-        ex, upload, host, ..
-    } = busy;
-    attempt::request_head(ex, &mut upload.out, host, worker, conn, target, sends);
+    let Busy { ex, upload, .. } = busy;
+    attempt::request_head(ex, &mut upload.out, worker, conn, target, sends);
     let replayed = upload.replay();
     debug_assert!(replayed.is_ok(), "kept data fits its own framing");
 }

@@ -313,8 +313,10 @@ pub fn request_of<B>(
     sends: Sends,
     body: B,
 ) -> Option<http::Request<B>> {
-    let mut host = String::new();
-    ex.push_host(&mut host, &target.endpoint);
+    let host = match ex.upstream_host(&target.endpoint) {
+        (host, Some(port)) => format!("{host}:{port}"),
+        (host, None) => host.to_owned(),
+    };
     let scheme = if target.key.tls.is_some() {
         Scheme::HTTPS
     } else {
@@ -336,12 +338,12 @@ pub fn request_of<B>(
 }
 
 /// A path as hyper takes it: bytes that it refuses are ones that a URI has encoded only.
-fn path_and_query(text: &str) -> Option<PathAndQuery> {
-    if let Ok(path) = text.parse() {
+fn path_and_query(text: &[u8]) -> Option<PathAndQuery> {
+    if let Ok(path) = PathAndQuery::try_from(text) {
         return Some(path);
     }
     let mut encoded = String::with_capacity(text.len() + 16);
-    for byte in text.bytes() {
+    for &byte in text {
         if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&byte) {
             encoded.push(byte as char);
         } else {

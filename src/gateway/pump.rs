@@ -117,19 +117,25 @@ impl Pump {
 
     /// [`Pump::start`] in the middle of a body.
     pub fn resume(&mut self, decoder: Decoder, encoder: Encoder) {
-        let mut out = std::mem::take(&mut self.out);
-        let mut buf = std::mem::take(&mut self.buf);
-        out.clear();
-        buf.clear();
-        *self = Pump {
-            buf,
-            out,
-            decoder,
-            encoder,
-            finished: false,
-            flushed: false,
-            ..Pump::default()
-        };
+        // Field by field: this is done twice a request, and the whole is large.
+        self.buf.clear();
+        self.at = 0;
+        self.direct = 0..0;
+        self.out.clear();
+        self.out_at = 0;
+        self.decoder = decoder;
+        self.encoder = encoder;
+        self.finished = false;
+        self.flushed = false;
+        self.dirty = false;
+        self.trailers = false;
+        self.keep = None;
+        self.keep_max = 0;
+        self.limit = u64::MAX;
+        self.seen = 0;
+        self.written = 0;
+        self.waits = Waits::Source;
+        self.moved = false;
     }
 
     /// Bytes of the source that were read before.

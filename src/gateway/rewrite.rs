@@ -4,10 +4,12 @@
 //! the head that logs see stays what the client sent. Both upstream protocols are fed from here
 //! through [`Fields`], so there is one list of rules.
 
-use std::net::IpAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 
 use super::exchange::Exchange;
 use super::live::{HeaderSwitch, Policy};
+use crate::message::headers::Field;
 use crate::message::{ConnInfo, Framing, Headers, Known, Mask, RequestHead, ResponseHead};
 use crate::plugin::Facts;
 
@@ -20,23 +22,70 @@ pub trait Fields {
     fn head(&mut self, headers: &Headers, skip: Mask);
     /// One field, its value in pieces.
     fn field(&mut self, name: &'static str, value: &[&[u8]]);
+    /// What is said of the client's connection, where it is at hand; whether it was.
+    fn connection(&mut self) -> bool {
+        false
+    }
 }
 
 /// Fields as HTTP/1.1 lines.
-pub struct Lines<'a>(pub &'a mut Vec<u8>);
+pub struct Lines<'a> {
+    /// Where to.
+    pub out: &'a mut Vec<u8>,
+    /// Of the connection that the request came over.
+    pub edge: &'a Edge,
+}
 
 impl Fields for Lines<'_> {
     fn head(&mut self, headers: &Headers, skip: Mask) {
-        headers.write_except(skip, self.0);
+        headers.write_except(skip, self.out);
     }
 
     fn field(&mut self, name: &'static str, value: &[&[u8]]) {
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b": ");
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b": ");
         for piece in value {
-            self.0.extend_from_slice(piece);
+            self.out.extend_from_slice(piece);
         }
-        self.0.extend_from_slice(b"\r\n");
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    fn connection(&mut self) -> bool {
+        self.out.extend_from_slice(&self.edge.text);
+        true
+    }
+}
+
+/// What upstreams are told of a client's connection, as lines: the same for each of its requests,
+/// so it is written once. Holds for a client that cannot speak for others and does not try to.
+#[derive(Debug, Default)]
+pub struct Edge {
+    of: Option<(u64, SocketAddr)>,
+    text: Vec<u8>,
+}
+
+impl Edge {
+    /// Makes it that connection's.
+    pub fn renew(&mut self, conn: &ConnInfo) {
+        let of = Some((conn.number, conn.peer));
+        if self.of == of {
+            return;
+        }
+        self.of = of;
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        let nothing = Edge::default();
+        let mut lines = Lines {
+            out: &mut text,
+            edge: &nothing,
+        };
+        let (mut address, mut port) = (AddressText::default(), PortText::default());
+        let client = address.write(conn.peer.ip());
+        lines.field("X-Real-IP", &[client]);
+        lines.field("X-Forwarded-For", &[client]);
+        lines.field("X-Forwarded-Proto", &[conn.scheme().as_bytes()]);
+        lines.field("X-Forwarded-Port", &[port.write(conn.listen_port)]);
+        self.text = text;
     }
 }
 
@@ -146,54 +195,40 @@ impl Upward<'_> {
     }
 
     fn write_forwarded(&self, out: &mut impl Fields) {
-        let mut text = AddressText::default();
-        let client = text.write(self.facts.client_ip);
-        out.field("X-Real-IP", &[client]);
-        self.write_forwarded_for(out, client);
         let trusted = self.conn.trusted;
-        let mut passed = |name: &'static str, known: Known, own: &[u8]| {
-            let given = self.head.headers.known(known).filter(|_| trusted);
-            let value = given.unwrap_or(own);
-            if !value.is_empty() {
-                out.field(name, &[value]);
-            }
-        };
-        let host = self.head.host();
-        let host = without_port(host).to_ascii_lowercase_cow();
-        let mut port = PortText::default();
-        passed(
-            "X-Forwarded-Proto",
-            Known::XForwardedProto,
-            self.conn.scheme().as_bytes(),
-        );
-        passed("X-Forwarded-Host", Known::XForwardedHost, host.as_bytes());
-        passed(
-            "X-Forwarded-Port",
-            Known::XForwardedPort,
-            port.write(self.conn.listen_port),
-        );
-        passed(
-            "X-Forwarded-Path",
-            Known::XForwardedPath,
-            self.head.raw_path().as_bytes(),
-        );
-        let prefix = self.prefix.unwrap_or_default();
-        passed(
-            "X-Forwarded-Prefix",
-            Known::XForwardedPrefix,
-            prefix.as_bytes(),
-        );
+        let chain = self.head.headers.known(Known::XForwardedFor);
+        let chain = chain.filter(|given| !given.is_empty());
+        // Most clients speak for themselves alone.
+        if trusted || chain.is_some() || !out.connection() {
+            self.write_origin(out, chain);
+        }
+        let host = lowered(name_of(self.head.host_bytes()));
+        self.pass(out, "X-Forwarded-Host", Known::XForwardedHost, &host);
+        let path = self.head.raw_path_bytes();
+        self.pass(out, "X-Forwarded-Path", Known::XForwardedPath, path);
+        let prefix = self.prefix.unwrap_or_default().as_bytes();
+        self.pass(out, "X-Forwarded-Prefix", Known::XForwardedPrefix, prefix);
     }
 
-    /// Appended to, as Kong and nginx do, for untrusted peers too; only the first value of a
-    /// repeated field is kept.
-    fn write_forwarded_for(&self, out: &mut impl Fields, client: &[u8]) {
-        match self
-            .head
-            .headers
-            .known(Known::XForwardedFor)
-            .filter(|given| !given.is_empty())
-        {
+    /// A field that trusted clients may set themselves.
+    fn pass(&self, out: &mut impl Fields, name: &'static str, known: Known, own: &[u8]) {
+        let given = match self.conn.trusted {
+            true => self.head.headers.known(known),
+            false => None,
+        };
+        let value = given.unwrap_or(own);
+        if !value.is_empty() {
+            out.field(name, &[value]);
+        }
+    }
+
+    /// Where the request comes from. A chain of addresses is appended to, as Kong and nginx do, for
+    /// untrusted peers too; only the first value of a repeated field is kept.
+    fn write_origin(&self, out: &mut impl Fields, chain: Option<&[u8]>) {
+        let (mut text, mut port) = (AddressText::default(), PortText::default());
+        let client = text.write(self.facts.client_ip);
+        out.field("X-Real-IP", &[client]);
+        match chain {
             Some(given) => {
                 let mut text = AddressText::default();
                 let peer = text.write(self.conn.peer.ip());
@@ -201,6 +236,10 @@ impl Upward<'_> {
             }
             None => out.field("X-Forwarded-For", &[client]),
         }
+        let scheme = self.conn.scheme().as_bytes();
+        self.pass(out, "X-Forwarded-Proto", Known::XForwardedProto, scheme);
+        let port = port.write(self.conn.listen_port);
+        self.pass(out, "X-Forwarded-Port", Known::XForwardedPort, port);
     }
 
     fn write_via(&self, out: &mut impl Fields) {
@@ -216,23 +255,25 @@ impl Upward<'_> {
 
 /// `host` of `host:port`, brackets of IPv6 kept.
 pub fn without_port(host: &str) -> &str {
+    host.get(..name_of(host.as_bytes()).len()).unwrap_or(host)
+}
+
+fn name_of(host: &[u8]) -> &[u8] {
     // A port is digits: what stands before them is looked at, and nothing else.
-    let name = host.trim_end_matches(|c: char| c.is_ascii_digit());
-    name.strip_suffix(':').unwrap_or(host)
+    let digits = host.iter().rev().take_while(|byte| byte.is_ascii_digit());
+    match host[..host.len() - digits.count()] {
+        [ref name @ .., b':'] => name,
+        _ => host,
+    }
 }
 
-trait LowerCow {
-    fn to_ascii_lowercase_cow(&self) -> std::borrow::Cow<'_, str>;
-}
-
-impl LowerCow for str {
-    /// Lower case without a copy where it is that already.
-    fn to_ascii_lowercase_cow(&self) -> std::borrow::Cow<'_, str> {
-        if self.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            self.to_ascii_lowercase().into()
-        } else {
-            self.into()
-        }
+/// Lower case, without a copy where it is that already.
+fn lowered(text: &[u8]) -> Cow<'_, [u8]> {
+    // A fold, not `any`: without the early end it looks at many bytes at once.
+    let capital = |any, byte: &u8| any | byte.is_ascii_uppercase();
+    match text.iter().fold(false, capital) {
+        true => text.to_ascii_lowercase().into(),
+        false => text.into(),
     }
 }
 
@@ -341,6 +382,19 @@ pub fn clean_response(head: &mut ResponseHead, te_trailers: bool, upgraded: bool
 pub fn finish_response(ex: &mut Exchange, policy: &Policy, times: &Times) {
     let switch = policy.headers;
     let headers = &mut ex.response.headers;
+    if switch.request_id {
+        headers.remove_known(Known::XKongRequestId);
+    }
+    let id = ex.facts.request_id.as_bytes();
+    if let Some(ms) = times.upstream_ms
+        && times.handed_over
+        && switch == HeaderSwitch::default()
+        && ex.upstream_version == "1.1"
+        && headers.has(Known::Server)
+        && !headers.has(Known::Via)
+    {
+        return append_usual(headers, ms, times.gateway_ms, id);
+    }
     if switch.via && times.handed_over {
         append_via(headers, ex.upstream_version);
     }
@@ -355,10 +409,43 @@ pub fn finish_response(ex: &mut Exchange, policy: &Policy, times: &Times) {
         headers.set("X-Kong-Upstream-Status", text.write(status));
     }
     if switch.request_id {
-        headers.remove_known(Known::XKongRequestId);
-        let id = ex.facts.request_id.as_bytes();
         headers.append_own(Known::XKongRequestId, "X-Kong-Request-Id", &[id]);
     }
+}
+
+/// What almost every answer gets, in one piece: the same as field by field, at a third of the cost.
+fn append_usual(headers: &mut Headers, upstream_ms: u64, gateway_ms: u64, id: &[u8]) {
+    const VIA: &str = concat!("1.1 sluicegate/", env!("CARGO_PKG_VERSION"));
+    const UP_TO_UPSTREAM: &str = concat!(
+        "Via: 1.1 sluicegate/",
+        env!("CARGO_PKG_VERSION"),
+        "\r\nX-Kong-Upstream-Latency: "
+    );
+    let (mut upstream, mut gateway) = (PortText::default(), PortText::default());
+    let (upstream, gateway) = (upstream.write(upstream_ms), gateway.write(gateway_ms));
+    let fields = [
+        Field {
+            known: Known::Via,
+            name: "Via",
+            value_len: VIA.len(),
+        },
+        Field::other("X-Kong-Upstream-Latency", upstream.len()),
+        Field::other("X-Kong-Proxy-Latency", gateway.len()),
+        Field {
+            known: Known::XKongRequestId,
+            name: "X-Kong-Request-Id",
+            value_len: id.len(),
+        },
+    ];
+    headers.append_block(&fields, |out| {
+        out.extend_from_slice(UP_TO_UPSTREAM.as_bytes());
+        out.extend_from_slice(upstream);
+        out.extend_from_slice(b"\r\nX-Kong-Proxy-Latency: ");
+        out.extend_from_slice(gateway);
+        out.extend_from_slice(b"\r\nX-Kong-Request-Id: ");
+        out.extend_from_slice(id);
+        out.extend_from_slice(b"\r\n");
+    });
 }
 
 /// Where the time of a request went, as far as its answer tells.

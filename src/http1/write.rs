@@ -26,14 +26,11 @@ pub fn status_line(out: &mut Vec<u8>, status: u16, phrase: impl AsRef<[u8]>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends `GET /path?query HTTP/1.1` and the line end; the target is given in parts to save the
-/// caller a buffer.
-pub fn request_line(out: &mut Vec<u8>, method: &str, target: &[&str]) {
+/// Appends `GET /path?query HTTP/1.1` and the line end.
+pub fn request_line(out: &mut Vec<u8>, method: &str, target: impl AsRef<[u8]>) {
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
-    for part in target {
-        out.extend_from_slice(part.as_bytes());
-    }
+    out.extend_from_slice(target.as_ref());
     out.extend_from_slice(b" HTTP/1.1\r\n");
 }
 

@@ -116,9 +116,11 @@ pub struct RequestHead {
     pub version: Version,
     /// How the body is delimited.
     pub framing: Framing,
-    /// The path as routes see it and as it is sent: decoded, dot segments gone. Set by
-    /// [`RequestHead::set_path`]; the received path where that is normal already.
-    path: Path,
+    /// The path as routes see it and as it is sent: decoded, dot segments gone. Text that is kept,
+    /// for it is asked for several times, and its UTF-8 would be checked each time.
+    path: String,
+    /// [`RequestHead::set_path`] has set it; until then the received one stands.
+    has_path: bool,
     /// A query to send instead of the received one.
     other_query: Option<String>,
     /// The sender keeps the connection open after the answer.
@@ -133,32 +135,30 @@ pub struct RequestHead {
     pub connection_names: bool,
 }
 
-#[derive(Debug, Default)]
-enum Path {
-    #[default]
-    Received,
-    Other(String),
-}
-
 impl RequestHead {
     /// Forgets the message; keeps the memory.
     pub fn clear(&mut self) {
-        let mut headers = std::mem::take(&mut self.headers);
-        headers.clear();
-        *self = RequestHead {
-            headers,
-            ..RequestHead::default()
-        };
+        self.headers.raw.clear();
+        self.restart();
     }
 
     /// Forgets the message but keeps its received text, for a parser that starts over.
     pub fn restart(&mut self) {
-        let mut headers = std::mem::take(&mut self.headers);
-        headers.clear_lines();
-        *self = RequestHead {
-            headers,
-            ..RequestHead::default()
-        };
+        self.headers.clear_lines();
+        self.method = Span::default();
+        self.target = Span::default();
+        self.authority = None;
+        self.raw_path = Span::default();
+        self.query = Span::default();
+        self.version = Version::default();
+        self.framing = Framing::default();
+        self.has_path = false;
+        self.other_query = None;
+        self.keep_alive = false;
+        self.expect_continue = false;
+        self.upgrade_websocket = false;
+        self.te_trailers = false;
+        self.connection_names = false;
     }
 
     /// The method.
@@ -183,11 +183,24 @@ impl RequestHead {
         self.text(self.raw_path)
     }
 
+    /// [`RequestHead::raw_path`] for who only looks at its bytes.
+    pub fn raw_path_bytes(&self) -> &[u8] {
+        self.raw_path.of(&self.headers.raw)
+    }
+
     /// The query to send, with its question mark; empty without one.
     pub fn query(&self) -> &str {
         match &self.other_query {
             Some(query) => query,
             None => self.text(self.query),
+        }
+    }
+
+    /// [`RequestHead::query`] for who only writes it.
+    pub fn query_bytes(&self) -> &[u8] {
+        match &self.other_query {
+            Some(query) => query.as_bytes(),
+            None => self.query.of(&self.headers.raw),
         }
     }
 
@@ -198,25 +211,36 @@ impl RequestHead {
 
     /// The normalised path: what routes match and what is sent.
     pub fn path(&self) -> &str {
-        match &self.path {
-            Path::Received => self.text(self.raw_path),
-            Path::Other(path) => path,
+        match self.has_path {
+            true => &self.path,
+            false => self.text(self.raw_path),
         }
     }
 
     /// Sets the normalised path; `None` where the received one is normal already.
     pub fn set_path(&mut self, path: Option<String>) {
-        self.path = path.map_or(Path::Received, Path::Other);
+        match path {
+            Some(path) => self.path = path,
+            None => {
+                let received = self.raw_path.of(&self.headers.raw);
+                self.path.clear();
+                self.path
+                    .push_str(std::str::from_utf8(received).unwrap_or_default());
+            }
+        }
+        self.has_path = true;
     }
 
     /// The authority asked for: of the target, else `Host`, as received; empty without either.
     pub fn host(&self) -> &str {
+        std::str::from_utf8(self.host_bytes()).unwrap_or_default()
+    }
+
+    /// [`RequestHead::host`] for who only writes it.
+    pub fn host_bytes(&self) -> &[u8] {
         match self.authority {
-            Some(span) => self.text(span),
-            None => {
-                let value = self.headers.known(Known::Host).unwrap_or_default();
-                std::str::from_utf8(value).unwrap_or_default()
-            }
+            Some(span) => span.of(&self.headers.raw),
+            None => self.headers.known(Known::Host).unwrap_or_default(),
         }
     }
 
@@ -275,22 +299,19 @@ pub struct ResponseHead {
 impl ResponseHead {
     /// Forgets the message; keeps the memory.
     pub fn clear(&mut self) {
-        let mut headers = std::mem::take(&mut self.headers);
-        headers.clear();
-        *self = ResponseHead {
-            headers,
-            ..ResponseHead::default()
-        };
+        self.headers.raw.clear();
+        self.restart();
     }
 
     /// Forgets the message but keeps its received text, for a parser that starts over.
     pub fn restart(&mut self) {
-        let mut headers = std::mem::take(&mut self.headers);
-        headers.clear_lines();
-        *self = ResponseHead {
-            headers,
-            ..ResponseHead::default()
-        };
+        self.headers.clear_lines();
+        self.status = 0;
+        self.reason = Span::default();
+        self.version = Version::default();
+        self.framing = Framing::default();
+        self.keep_alive = false;
+        self.connection_names = false;
     }
 
     /// The content type of the response is one of gRPC's.

@@ -255,6 +255,28 @@ pub struct Line {
     home: Home,
 }
 
+/// A field in a block of several.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// What [`Known::of`] says of the name.
+    pub known: Known,
+    /// The name.
+    pub name: &'static str,
+    /// Length of the value in bytes.
+    pub value_len: usize,
+}
+
+impl Field {
+    /// One whose name is no [`Known`] one.
+    pub const fn other(name: &'static str, value_len: usize) -> Field {
+        Field {
+            known: Known::Other,
+            name,
+            value_len,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Home {
     Raw,
@@ -477,37 +499,45 @@ impl Headers {
         self.append_line(known, name, parts);
     }
 
-    /// Replaces every field of these names, which are no [`Known`] ones, by fields of the gateway's
-    /// own making that `write` adds in one piece: a line `NAME: VALUE` with CR LF for each name, in
-    /// order. Beside its name stands the length of each value.
-    pub fn set_block(
-        &mut self,
-        fields: &[(&'static str, usize)],
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        for (name, _) in fields {
-            debug_assert_eq!(Known::of(name.as_bytes()), Known::Other);
-            self.remove_other(name);
+    /// Replaces every field of these names, which are no [`Known`] ones, by
+    /// [`Headers::append_block`].
+    pub fn set_block(&mut self, fields: &[Field], write: impl FnOnce(&mut Vec<u8>)) {
+        for field in fields {
+            debug_assert_eq!(field.known, Known::Other);
+            self.remove_other(field.name);
         }
+        self.append_block(fields, write);
+    }
+
+    /// Adds fields of the gateway's own making that `write` writes in one piece: a line
+    /// `NAME: VALUE` with CR LF for each, in order.
+    pub fn append_block(&mut self, fields: &[Field], write: impl FnOnce(&mut Vec<u8>)) {
         let mut start = self.extra.len();
         write(&mut self.extra);
-        for (name, value_len) in fields {
+        self.lines.reserve(fields.len());
+        for field in fields {
+            let Field {
+                known,
+                name,
+                value_len,
+            } = *field;
+            debug_assert_eq!(known, Known::of(name.as_bytes()));
             let value = start + name.len() + ": ".len();
             let end = value + value_len + "\r\n".len();
             debug_assert_eq!(self.extra.get(value + value_len..end), Some(&b"\r\n"[..]));
             self.lengths |= length_bit(name.len());
+            self.mask |= known.bit();
             self.lines.push(Line {
                 start: start as u32,
                 value: value as u32,
-                value_len: *value_len as u32,
+                value_len: value_len as u32,
                 end: end as u32,
                 name_len: name.len() as u16,
-                known: Known::Other,
+                known,
                 home: Home::Extra,
             });
             start = end;
         }
-        self.mask |= Known::Other.bit();
         debug_assert_eq!(start, self.extra.len());
     }
 
@@ -736,7 +766,8 @@ mod tests {
     fn a_block_replaces_its_fields_and_stands_behind_all() {
         let mut headers = received("Host: a\r\nX-ONE: 1\r\nX-Two: 2\r\nx-one: 3\r\n");
         headers.append("X-Tri", "4");
-        headers.set_block(&[("X-One", 2), ("X-Tri", 1)], |out| {
+        let fields = [Field::other("X-One", 2), Field::other("X-Tri", 1)];
+        headers.set_block(&fields, |out| {
             out.extend_from_slice(b"X-One: 10\r\nX-Tri: 5\r\n");
         });
         let block = "Host: a\r\nX-Two: 2\r\nX-One: 10\r\nX-Tri: 5\r\n";

@@ -31,13 +31,19 @@ pub enum UriError {
 /// printable text and normalising it again changes nothing. A path that is already normal is
 /// returned borrowed, after one pass.
 pub fn normalise(raw: &[u8]) -> Result<Cow<'_, str>, UriError> {
-    if is_plain(raw)?
-        && let Ok(text) = std::str::from_utf8(raw)
-    {
-        return Ok(Cow::Borrowed(text));
+    match other_than(raw)? {
+        Some(path) => Ok(Cow::Owned(path)),
+        None => Ok(String::from_utf8_lossy(raw)),
+    }
+}
+
+/// [`normalise`] for who has the raw path at hand: `None` where it is normal already.
+pub fn other_than(raw: &[u8]) -> Result<Option<String>, UriError> {
+    if is_plain(raw)? && (raw.is_ascii() || std::str::from_utf8(raw).is_ok()) {
+        return Ok(None);
     }
     let decoded = decode(raw);
-    Ok(Cow::Owned(remove_dots_and_empties(&decoded)))
+    Ok(Some(remove_dots_and_empties(&decoded)))
 }
 
 /// Whether a path of a file is what `normalise` would make of it.

@@ -120,7 +120,7 @@ impl RouteTable {
 
     /// Whether the Host header matters at all.
     #[inline]
-    pub(super) fn asks_for_hosts(&self) -> bool {
+    pub fn asks_for_hosts(&self) -> bool {
         self.trees.ask
     }
 

@@ -46,7 +46,6 @@ pub async fn attempts(
 ) -> Result<Http1Answer, ProxyError> {
     attempt::resolved(&stream.ex, &stream.slot, times).await;
     let mut fresh = false;
-    let mut host = String::new();
     loop {
         let target = stream.ex.attempt()?;
         let Stream {
@@ -63,7 +62,7 @@ pub async fn attempts(
             Ok(link) => {
                 let mut out = worker.buffer();
                 let target = &link.target;
-                attempt::request_head(ex, &mut out, &mut host, worker, conn, target, sends);
+                attempt::request_head(ex, &mut out, worker, conn, target, sends);
                 // The reader of an earlier attempt is gone with its sink.
                 drop(upload.restart());
                 let sink = Sink::new(out, Encoder::new(sends.framing));

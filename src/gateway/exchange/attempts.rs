@@ -60,8 +60,13 @@ impl Exchange {
             })
         });
         let endpoint = picked.ok_or(ProxyError::Internal)??;
-        let at = Instant::now();
-        self.handed_over.get_or_insert(began);
+        // A moment that only a log would show.
+        let at = if self.logged { Instant::now() } else { began };
+        let since = began - self.facts.started;
+        if self.handed_over.is_none() {
+            self.handed_over = Some(began);
+            self.took.gateway = since;
+        }
         if let Some(deadline) = service.retry.deadline {
             let set = self
                 .facts
@@ -74,16 +79,15 @@ impl Exchange {
             address: endpoint.address,
             failed: None,
             status: None,
-            started_ms: self.facts.started_ms + millis(began - self.facts.started),
+            started_ms: self.facts.started_ms + millis(since),
             balancer_ns: (at - began).as_nanos() as u64,
         });
         endpoint.begin();
         self.endpoint = Some(endpoint.clone());
         let tls = service.tls.as_ref().map(|(_, identity)| *identity);
         let server_name = tls.map(|_| {
-            let mut host = String::new();
-            self.push_host(&mut host, &endpoint);
-            rewrite::without_port(&host).trim_matches(['[', ']']).into()
+            let (host, _) = self.upstream_host(&endpoint);
+            rewrite::without_port(host).trim_matches(['[', ']']).into()
         });
         Ok(Target {
             key: PoolKey {
@@ -159,8 +163,8 @@ impl Exchange {
         joining(route, service).forwarded_prefix(self.request.path(), self.prefix_len)
     }
 
-    /// Path and query as they go upstream.
-    pub fn upstream_uri(&self) -> &str {
+    /// Path and query as they go upstream: text.
+    pub fn upstream_uri(&self) -> &[u8] {
         &self.upstream_uri
     }
 
@@ -172,41 +176,41 @@ impl Exchange {
             .unwrap_or(self.request.method())
     }
 
-    /// `Host` for an endpoint (Kong: a plugin's, else preserve_host, else host_header, else the target's host).
-    pub fn push_host(&self, out: &mut String, endpoint: &Endpoint) {
+    /// `Host` for an endpoint (Kong: a plugin's, else preserve_host, else host_header, else the
+    /// target's host), and a port to put behind it.
+    pub fn upstream_host<'a>(&'a self, endpoint: &'a Endpoint) -> (&'a str, Option<u16>) {
         if let Some(host) = &self.facts.upstream_host {
-            out.push_str(host);
-            return;
+            return (host, None);
         }
-        let Some(live) = &self.live else { return };
-        let Some(route) = self.route.and_then(|ix| live.snapshot.route(ix)) else {
-            return;
+        let Some(live) = &self.live else {
+            return ("", None);
         };
-        if route.preserve_host && !self.request.host().is_empty() {
-            out.push_str(self.request.host());
-            return;
+        let Some(route) = self.route.and_then(|ix| live.snapshot.route(ix)) else {
+            return ("", None);
+        };
+        if route.preserve_host {
+            let host = self.request.host();
+            if !host.is_empty() {
+                return (host, None);
+            }
         }
         let Some(service) = live.snapshot.service_of(route) else {
-            return;
+            return ("", None);
         };
         let usual = if service.tls.is_some() { 443 } else { 80 };
         let Some(host) = live.snapshot.host_header(service) else {
-            out.push_str(endpoint.authority(usual));
-            return;
+            return (endpoint.authority(usual), None);
         };
-        out.push_str(host);
         let port = endpoint.address.port();
-        if port != usual && rewrite::without_port(host) == host {
-            let mut digits = rewrite::PortText::default();
-            out.push(':');
-            out.push_str(std::str::from_utf8(digits.write(port)).unwrap_or_default());
-        }
+        let lacks_port = port != usual && rewrite::without_port(host) == host;
+        (host, lacks_port.then_some(port))
     }
 
     /// A final response head is in `response`.
     pub fn upstream_head(&mut self) {
         let now = Instant::now();
         self.head_in = Some(now);
+        self.took.upstream = self.handed_over.map(|hand| now - hand);
         self.origin = Origin::Upstream;
         let status = self.status_of_head();
         if let Some(endpoint) = &self.endpoint {

@@ -69,10 +69,7 @@ impl Exchange {
     pub(super) fn measure(&self, worker: &Worker, snapshot: &Snapshot, route: Option<&Route>) {
         let metrics = route.map_or(&snapshot.unrouted, |route| &route.metrics);
         let total = self.over() - self.facts.started;
-        let upstream = self
-            .head_in
-            .zip(self.handed_over)
-            .map(|(head, hand)| head - hand);
+        let handed_over = self.handed_over.is_some();
         metrics.observe(
             worker.ix,
             &Sample {
@@ -80,10 +77,8 @@ impl Exchange {
                 status: self.status,
                 source: self.origin.label(),
                 total,
-                upstream,
-                gateway: self
-                    .handed_over
-                    .map_or(total, |hand| hand - self.facts.started),
+                upstream: self.took.upstream,
+                gateway: if handed_over { self.took.gateway } else { total },
                 bytes_in: self.bytes_in,
                 bytes_out: self.bytes_out,
             },
@@ -120,7 +115,7 @@ impl Exchange {
             response_size: self.bytes_out,
             body_size: self.body_out,
             tries: &self.tries,
-            upstream_uri: &self.upstream_uri,
+            upstream_uri: std::str::from_utf8(&self.upstream_uri).unwrap_or_default(),
             route: place.route,
             service: place.service,
             consumer: consumer.map(|consumer| &consumer.entity),

@@ -19,7 +19,7 @@ fn first_lines() {
     ] {
         assert_eq!(written(|out| status_line(out, status, phrase)), line);
     }
-    let line = written(|out| request_line(out, "GET", &["/a", "?b=c"]));
+    let line = written(|out| request_line(out, "GET", "/a?b=c"));
     assert_eq!(line, "GET /a?b=c HTTP/1.1\r\n");
     assert_eq!(written(|out| field(out, "A", b"b")), "A: b\r\n");
 }

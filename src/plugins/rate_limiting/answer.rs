@@ -3,6 +3,7 @@
 
 use super::config::Limit;
 use crate::limits::{Period, Taken};
+use crate::message::headers::Field;
 use crate::plugin::{RequestCx, ResponseCx};
 
 /// The prepared text of a limit, around the numbers that differ from request to request.
@@ -92,21 +93,29 @@ pub(super) fn tell(cx: &mut ResponseCx<'_>, limits: &[Limit]) {
 }
 
 /// Names and the lengths of their values: two for each period and four for the closest limit.
-#[derive(Default)]
 struct Fields {
-    list: [(&'static str, usize); 2 * Period::ALL.len() + 4],
+    list: [Field; 2 * Period::ALL.len() + 4],
     count: usize,
+}
+
+impl Default for Fields {
+    fn default() -> Fields {
+        Fields {
+            list: [Field::other("", 0); 2 * Period::ALL.len() + 4],
+            count: 0,
+        }
+    }
 }
 
 impl Fields {
     fn push(&mut self, name: &'static str, length: usize) {
         if let Some(place) = self.list.get_mut(self.count) {
-            *place = (name, length);
+            *place = Field::other(name, length);
             self.count += 1;
         }
     }
 
-    fn all(&self) -> &[(&'static str, usize)] {
+    fn all(&self) -> &[Field] {
         self.list.get(..self.count).unwrap_or_default()
     }
 }
