@@ -10,5 +10,6 @@ pub mod drain;
 pub mod handles;
 pub mod ids;
 pub mod keep;
+pub mod lanes;
 pub mod local;
 pub mod sweep;

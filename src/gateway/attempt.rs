@@ -108,7 +108,8 @@ pub async fn open(
 ) -> Result<Link, ProxyError> {
     match kept(worker, target, fresh) {
         Ok(link) => Ok(link),
-        Err(target) => dial(ex, slot, worker, live, times, target).await,
+        // Boxed: connecting is rare, and its state is large.
+        Err(target) => Box::pin(dial(ex, slot, worker, live, times, target)).await,
     }
 }
 

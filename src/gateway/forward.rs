@@ -161,7 +161,6 @@ async fn dial(
     let Client {
         io, carry, slot, ..
     } = &mut *client;
-    // Boxed: connecting is rare, and its state is large.
     let dialling = attempt::dial(&busy.ex, slot, worker, live, times, target);
     let opened = unless_gone(io, carry, worker, Box::pin(dialling)).await;
     // What came meanwhile of a body that is not read to its end belongs to that.

@@ -137,7 +137,7 @@ fn start_line(
     let at = raw.len();
     raw.extend_from_slice(target.as_bytes());
     raw.extend_from_slice(b" HTTP/2.0\r\n");
-    head.method = Span::new(0, method.len());
+    head.set_method(Span::new(0, method.len()), method.as_bytes());
     head.target = Span::new(at, at + target.len());
     if !connect {
         let query = target.find('?').unwrap_or(target.len());

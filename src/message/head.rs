@@ -103,6 +103,8 @@ pub struct RequestHead {
     pub headers: Headers,
     /// The method, a token (RFC 9110 §9.1).
     pub method: Span,
+    /// The method where it is one of the usual ones, which are asked for often; else empty.
+    usual_method: &'static str,
     /// The request target as received; over HTTP/2 `:path`.
     pub target: Span,
     /// The authority of an absolute-form target or `:authority`; it outranks `Host`.
@@ -146,6 +148,7 @@ impl RequestHead {
     pub fn restart(&mut self) {
         self.headers.clear_lines();
         self.method = Span::default();
+        self.usual_method = "";
         self.target = Span::default();
         self.authority = None;
         self.raw_path = Span::default();
@@ -163,14 +166,25 @@ impl RequestHead {
 
     /// The method.
     pub fn method(&self) -> &str {
-        // The usual ones are compared, not checked for UTF-8: this is asked often.
-        match self.method.of(&self.headers.raw) {
+        match self.usual_method {
+            "" => self.text(self.method),
+            usual => usual,
+        }
+    }
+
+    /// Sets the method: where it stands in `text`, which is or becomes the received one.
+    pub fn set_method(&mut self, span: Span, text: &[u8]) {
+        self.method = span;
+        self.usual_method = match span.of(text) {
             b"GET" => "GET",
             b"POST" => "POST",
             b"PUT" => "PUT",
             b"HEAD" => "HEAD",
-            other => std::str::from_utf8(other).unwrap_or_default(),
-        }
+            b"PATCH" => "PATCH",
+            b"DELETE" => "DELETE",
+            b"OPTIONS" => "OPTIONS",
+            _ => "",
+        };
     }
 
     /// The request target as received.

@@ -105,52 +105,17 @@ const NAMES: [&str; 42] = [
 ];
 
 impl Known {
-    /// Classifies a field name, a token, whatever its case: by length first, so that most names
-    /// are compared with one candidate or none.
+    /// Classifies a field name, a token, whatever its case: by a hash without collisions, so that
+    /// it is compared with one candidate.
     pub fn of(name: &[u8]) -> Known {
-        use Known::*;
-        let candidates: &[Known] = match name.len() {
-            2 => &[Te],
-            3 => &[Via],
-            4 => &[Host, Date, Vary],
-            5 => &[Proxy],
-            6 => &[Accept, Cookie, Origin, Server, Expect],
-            7 => &[Upgrade, Trailer],
-            9 => &[XRealIp],
-            10 => &[Connection, UserAgent, KeepAlive, SetCookie],
-            12 => &[ContentType],
-            13 => &[Authorization, XConsumerId],
-            14 => &[ContentLength, Http2Settings],
-            15 => &[AcceptEncoding, XForwardedFor],
-            16 => &[
-                XForwardedHost,
-                XForwardedPath,
-                XForwardedPort,
-                ProxyConnection,
-            ],
-            17 => &[
-                TransferEncoding,
-                XForwardedProto,
-                XKongRequestId,
-                XConsumerGroups,
-            ],
-            18 => &[XForwardedPrefix],
-            19 => &[ProxyAuthorization, XConsumerUsername],
-            20 => &[XAnonymousConsumer, XConsumerCustomId],
-            22 => &[XAuthenticatedGroups],
-            23 => &[XCredentialIdentifier],
-            29 => &[AccessControlRequestMethod],
-            _ => &[],
-        };
-        if candidates.is_empty() {
-            return Other;
+        let ends = ends(name);
+        let known = SLOTS[slot(ends, name.len())];
+        let place = known as usize;
+        let found = LENGTHS[place] as usize == name.len() && ENDS[place] == ends;
+        match found && known.has_middle_of(name) {
+            true => known,
+            false => Known::Other,
         }
-        let (first, last) = ends(name);
-        candidates
-            .iter()
-            .copied()
-            .find(|known| ENDS[*known as usize] == (first, last) && known.has_middle_of(name))
-            .unwrap_or(Other)
     }
 
     /// Whether the bytes that [`ends`] leaves out of a name of the same length are equal.
@@ -167,6 +132,90 @@ impl Known {
         1 << self as u8
     }
 }
+
+/// Every known field, in order.
+const ALL: [Known; NAMES.len()] = {
+    use Known::*;
+    [
+        Other,
+        AcceptEncoding,
+        Accept,
+        AccessControlRequestMethod,
+        Authorization,
+        Connection,
+        ContentLength,
+        ContentType,
+        Cookie,
+        Date,
+        Expect,
+        Host,
+        KeepAlive,
+        Origin,
+        Proxy,
+        ProxyAuthorization,
+        ProxyConnection,
+        Server,
+        SetCookie,
+        Te,
+        Trailer,
+        TransferEncoding,
+        Upgrade,
+        UserAgent,
+        Vary,
+        Via,
+        XAnonymousConsumer,
+        XAuthenticatedGroups,
+        XConsumerCustomId,
+        XConsumerGroups,
+        XConsumerId,
+        XConsumerUsername,
+        XCredentialIdentifier,
+        XForwardedFor,
+        XForwardedHost,
+        XForwardedPath,
+        XForwardedPort,
+        XForwardedPrefix,
+        XForwardedProto,
+        XKongRequestId,
+        XRealIp,
+        Http2Settings,
+    ]
+};
+
+/// Where a name with these [`ends`] is looked for. The factor was searched for: no two known names
+/// share a place, or this would not compile.
+const fn slot((first, last): (u64, u64), len: usize) -> usize {
+    let mixed = first ^ (last << 1) ^ len as u64;
+    (mixed.wrapping_mul(0x4b63_e0ef_b62a_c1ff) >> 57) as usize
+}
+
+/// Known fields by [`slot`].
+static SLOTS: [Known; 128] = {
+    let mut table = [Known::Other; 128];
+    let mut at = 1;
+    while at < NAMES.len() {
+        let name = NAMES[at].as_bytes();
+        let place = slot(ends(name), name.len());
+        assert!(
+            matches!(table[place], Known::Other),
+            "two names at one place"
+        );
+        table[place] = ALL[at];
+        at += 1;
+    }
+    table
+};
+
+/// Lengths of the known names, in the order of [`Known`].
+static LENGTHS: [u8; NAMES.len()] = {
+    let mut table = [0; NAMES.len()];
+    let mut at = 1;
+    while at < NAMES.len() {
+        table[at] = NAMES[at].len() as u8;
+        at += 1;
+    }
+    table
+};
 
 /// [`ends`] of every known name, in the order of [`Known`].
 static ENDS: [(u64, u64); NAMES.len()] = {
@@ -630,25 +679,19 @@ impl Headers {
     /// [`Headers::write`] without the fields of some kinds. They stay in here, so that logs see
     /// what was received.
     pub fn write_except(&self, skip: Mask, out: &mut Vec<u8>) {
-        let mut run: Option<(Home, u32, u32)> = None;
-        for line in self.live().filter(|line| !skip.has(line.known)) {
-            run = match run {
-                Some((home, from, to)) if home == line.home && to == line.start => {
-                    Some((home, from, line.end))
-                }
-                other => {
-                    self.flush_run(other, out);
-                    Some((line.home, line.start, line.end))
-                }
-            };
+        // The run of lines in hand: where it stands, and from where to where.
+        let (mut home, mut from, mut to) = (Home::Dead, 0, 0);
+        for line in &self.lines {
+            if line.home == Home::Dead || skip.has(line.known) {
+                continue;
+            }
+            if line.home != home || line.start != to {
+                out.extend_from_slice(&self.text(home)[from as usize..to as usize]);
+                (home, from) = (line.home, line.start);
+            }
+            to = line.end;
         }
-        self.flush_run(run, out);
-    }
-
-    fn flush_run(&self, run: Option<(Home, u32, u32)>, out: &mut Vec<u8>) {
-        if let Some((home, from, to)) = run {
-            out.extend_from_slice(&self.text(home)[from as usize..to as usize]);
-        }
+        out.extend_from_slice(&self.text(home)[from as usize..to as usize]);
     }
 
     /// Bytes of all fields as lines: what log records call the size of a head.

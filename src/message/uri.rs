@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::util::lanes::{LANES, not_path, path_marks, run_of};
+
 /// Why a request target is refused; each is a 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {
@@ -39,7 +41,7 @@ pub fn normalise(raw: &[u8]) -> Result<Cow<'_, str>, UriError> {
 
 /// [`normalise`] for who has the raw path at hand: `None` where it is normal already.
 pub fn other_than(raw: &[u8]) -> Result<Option<String>, UriError> {
-    if is_plain(raw)? && (raw.is_ascii() || std::str::from_utf8(raw).is_ok()) {
+    if is_ordinary(raw) || is_plain(raw)? && std::str::from_utf8(raw).is_ok() {
         return Ok(None);
     }
     let decoded = decode(raw);
@@ -71,6 +73,24 @@ const CLASS: [u8; 256] = {
     class[b'#' as usize] = HASH;
     class
 };
+
+/// Whether a path is plain at first sight, as almost all are: ASCII, and no slash before a slash or a
+/// dot. What this does not say of a path, [`is_plain`] may.
+fn is_ordinary(raw: &[u8]) -> bool {
+    let (blocks, rest) = raw.as_chunks::<LANES>();
+    let mut last = [b'x'; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    // Whether the block before ended in a slash.
+    let mut behind = 0;
+    let mut marked = 0;
+    for block in blocks.iter().chain([&last]) {
+        let marks = path_marks(*block);
+        let after_slash = marks.slashes << 1 | behind;
+        behind = marks.slashes >> (LANES - 1);
+        marked |= marks.special | marks.dots_too & after_slash;
+    }
+    marked == 0 && raw.first() == Some(&b'/')
+}
 
 /// The strict checks, and whether nothing needs to change (UTF-8 apart).
 fn is_plain(raw: &[u8]) -> Result<bool, UriError> {
@@ -215,10 +235,14 @@ const WIRE_SAFE: [bool; 256] = {
 /// sets as a triplet, a backslash as `%5C`. Safe runs are copied whole.
 pub fn escape_into(out: &mut Vec<u8>, path: &str) {
     let mut rest = path.as_bytes();
-    while let Some(at) = rest.iter().position(|&b| !WIRE_SAFE[b as usize]) {
+    let plain = run_of(rest, not_path);
+    let unsafe_one = |rest: &[u8]| rest.iter().position(|&b| !WIRE_SAFE[b as usize]);
+    let mut next = unsafe_one(&rest[plain..]).map(|at| plain + at);
+    while let Some(at) = next {
         out.extend_from_slice(&rest[..at]);
         push_triplet(out, rest[at]);
         rest = &rest[at + 1..];
+        next = unsafe_one(rest);
     }
     out.extend_from_slice(rest);
 }

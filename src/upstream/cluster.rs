@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -253,6 +253,11 @@ pub struct EndpointSpec {
 pub struct Cluster {
     key: ClusterKey,
     set: ArcSwap<EndpointSet>,
+    /// Version of that set, for who only asks whether it is a newer one: a plain load, where taking
+    /// the set is a locked one.
+    version: AtomicU64,
+    /// Nobody has answered yet.
+    pending: AtomicBool,
     changed: watch::Sender<u64>,
     /// Grows when an endpoint turns healthy or unhealthy.
     turns: AtomicU64,
@@ -298,6 +303,8 @@ impl Cluster {
         Cluster {
             key,
             set: ArcSwap::default(),
+            version: 0.into(),
+            pending: true.into(),
             changed: watch::channel(0).0,
             turns: 0.into(),
             turned: Default::default(),
@@ -321,15 +328,15 @@ impl Cluster {
         self.set.load_full()
     }
 
-    /// The endpoints if they are newer than what the caller holds: one pointer comparison.
-    pub fn newer(&self, held: &Arc<EndpointSet>) -> Option<Arc<EndpointSet>> {
-        let now = self.set.load();
-        (!Arc::ptr_eq(&now, held)).then(|| arc_swap::Guard::into_inner(now))
+    /// The endpoints if they are newer than what the caller holds: one comparison.
+    pub fn newer(&self, held: &EndpointSet) -> Option<Arc<EndpointSet>> {
+        let is_newer = self.version.load(Ordering::Acquire) != held.version;
+        is_newer.then(|| self.set.load_full())
     }
 
     /// Whether nobody has answered yet where this leads.
     pub fn is_pending(&self) -> bool {
-        self.set.load().resolution == Resolution::Pending
+        self.pending.load(Ordering::Acquire)
     }
 
     /// Replaces the endpoints. Those whose address and name stay keep their history; only the
@@ -344,6 +351,9 @@ impl Cluster {
             endpoints,
             resolution,
         }));
+        self.version.store(version, Ordering::Release);
+        let pending = resolution == Resolution::Pending;
+        self.pending.store(pending, Ordering::Release);
         self.changed.send_replace(version);
     }
 

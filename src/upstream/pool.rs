@@ -4,7 +4,8 @@
 //! asks for: address, TLS identity and server name, compared in full, never by a hash alone.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -15,13 +16,30 @@ use crate::tls::io::Io;
 use crate::util::closed::{self, By};
 
 /// What a connection must agree in to be used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolKey {
     /// Where it leads.
     pub address: SocketAddr,
     /// The TLS identity (verification, CA set, client certificate, protocol), as an index given
     /// out per distinct identity; `None` for plain text.
     pub tls: Option<u32>,
+}
+
+impl Hash for PoolKey {
+    /// In two words, for it is done twice a request: what the address itself would feed is many.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let tls = self.tls.map_or(0, |tls| u64::from(tls) + 1);
+        let port = u64::from(self.address.port());
+        match self.address.ip() {
+            IpAddr::V4(ip) => state.write_u64(u64::from(ip.to_bits()) << 16 | port),
+            IpAddr::V6(ip) => {
+                let bits = ip.to_bits();
+                state.write_u64((bits >> 64) as u64 ^ port);
+                state.write_u64(bits as u64);
+            }
+        }
+        state.write_u64(tls);
+    }
 }
 
 struct Idle {

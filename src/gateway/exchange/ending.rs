@@ -78,7 +78,11 @@ impl Exchange {
                 source: self.origin.label(),
                 total,
                 upstream: self.took.upstream,
-                gateway: if handed_over { self.took.gateway } else { total },
+                gateway: if handed_over {
+                    self.took.gateway
+                } else {
+                    total
+                },
                 bytes_in: self.bytes_in,
                 bytes_out: self.bytes_out,
             },

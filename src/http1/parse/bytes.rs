@@ -3,9 +3,10 @@
 //! Invariant: each function returns the offset of the first byte that does not belong, or the
 //! length of the text; it never looks behind that byte.
 
+use crate::util::lanes::{self, run_of};
+
 const TOKEN: u8 = 1;
-const TARGET: u8 = 2;
-const HOST: u8 = 4;
+const HOST: u8 = 2;
 
 /// What each byte may be part of.
 static CLASS: [u8; 256] = classes();
@@ -18,9 +19,6 @@ const fn classes() -> [u8; 256] {
         let word = here.is_ascii_alphanumeric();
         if word || is_in(here, b"!#$%&'*+-.^_`|~") {
             table[byte] |= TOKEN;
-        }
-        if here != b'#' {
-            table[byte] |= TARGET;
         }
         // RFC 3986 has the comma, too; but lists such as `X-Forwarded-Host` are made of it.
         if word || is_in(here, b"-._~!$&'()*+;=") {
@@ -48,22 +46,9 @@ fn run(text: &[u8], class: u8) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Goes through `text` eight bytes at a time as long as `flags` marks nothing; the offset of the
-/// first byte marked, or of the last bytes, too few for a word.
-fn run_of_words(text: &[u8], flags: impl Fn(u64) -> u64) -> usize {
-    let (words, _) = text.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let flags = flags(u64::from_le_bytes(*word));
-        if flags != 0 {
-            return index * 8 + flags.trailing_zeros() as usize / 8;
-        }
-    }
-    words.len() * 8
-}
-
 /// Length of the token (RFC 9110 §5.6.2) that `text` begins with.
 pub fn token_len(text: &[u8]) -> usize {
-    let at = run_of_words(text, not_word);
+    let at = run_of(text, lanes::not_word);
     match text.get(at) {
         Some(&byte) if CLASS[byte as usize] & TOKEN != 0 => at + run(&text[at..], TOKEN),
         _ => at,
@@ -77,14 +62,14 @@ pub fn is_token(text: &[u8]) -> bool {
 
 /// Length of the run of bytes that a request target may have: visible ASCII without `#`.
 pub fn target_len(text: &[u8]) -> usize {
-    let at = run_of_words(text, not_target);
-    at + run(&text[at..], TARGET)
+    run_of(text, lanes::not_target)
 }
 
 /// Length of the run of bytes that a registered name may have unencoded (RFC 3986 §3.2.2), but for the
 /// comma.
 pub fn host_len(text: &[u8]) -> usize {
-    run(text, HOST)
+    let at = run_of(text, lanes::not_host);
+    at + run(&text[at..], HOST)
 }
 
 /// Length of the run of bytes that a field value may have: no controls but the tab; bytes of 0x80
@@ -102,47 +87,7 @@ pub fn value_len(text: &[u8]) -> usize {
 
 /// Length of the run of bytes that are no controls, not even the tab.
 pub fn printable_len(text: &[u8]) -> usize {
-    let at = run_of_words(text, controls);
-    let is_control = |&byte: &u8| byte < 0x20 || byte == 0x7f;
-    at + text[at..]
-        .iter()
-        .position(is_control)
-        .unwrap_or(text.len() - at)
-}
-
-const ONES: u64 = u64::from_ne_bytes([1; 8]);
-const TOPS: u64 = ONES << 7;
-
-/// Marks bytes below 0x20 and bytes of 0x7f by their top bit. The lowest mark is exact; above it
-/// a borrow may have left false ones.
-fn controls(word: u64) -> u64 {
-    (below(word, 0x20) | equal(word, 0x7f)) & TOPS
-}
-
-/// Marks bytes that no target may have, like [`controls`].
-fn not_target(word: u64) -> u64 {
-    (word | below(word, 0x21) | equal(word, 0x7f) | equal(word, b'#')) & TOPS
-}
-
-/// The lowest mark is a byte below `bound`, if there is one.
-fn below(word: u64, bound: u8) -> u64 {
-    word.wrapping_sub(ONES * u64::from(bound)) & !word
-}
-
-/// The lowest mark is a byte of that value, if there is one.
-fn equal(word: u64, byte: u8) -> u64 {
-    below(word ^ (ONES * u64::from(byte)), 1)
-}
-
-/// Marks, exactly, bytes other than ASCII letters, digits and the dash: of what most field names
-/// are made.
-fn not_word(word: u64) -> u64 {
-    let low = word & !TOPS;
-    let letter = low | (ONES * 0x20);
-    let letters = (letter + ONES * (0x80 - 0x61)) ^ (letter + ONES * (0x7f - 0x7a));
-    let digits = (low + ONES * (0x80 - 0x30)) ^ (low + ONES * (0x7f - 0x39));
-    let dashes = TOPS - (low ^ (ONES * 0x2d));
-    !(letters | digits | dashes) & TOPS | word & TOPS
+    run_of(text, lanes::controls)
 }
 
 /// Whether the byte is a blank: space or tab.

@@ -63,7 +63,7 @@ fn method(text: &[u8], head: &mut RequestHead, scan: &mut usize) -> Result<bool,
         [b' ' | b'\r' | b'\t', ..] => return Err(ParseError::RequestLine),
         _ => return Err(ParseError::Method),
     }
-    head.method = Span::new(start, at);
+    head.set_method(Span::new(start, at), text);
     *scan = at + 1;
     Ok(true)
 }

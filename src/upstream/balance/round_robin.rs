@@ -14,12 +14,33 @@ use super::view::{Standing, View, WHOLE};
 struct Turn {
     at: u64,
     ix: usize,
+    step: Step,
+}
+
+/// How far a turn moves on, and for which weight that was worked out: dividing takes long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Step {
+    weight: u64,
+    by: u64,
+}
+
+impl Step {
+    fn of(weight: u64) -> Step {
+        Step {
+            weight,
+            by: UNIT / weight,
+        }
+    }
 }
 
 impl Turn {
-    fn next(self, view: &View<'_>) -> Reverse<Turn> {
-        let at = self.at + step(view, self.ix);
-        Reverse(Turn { at, ..self })
+    fn next(mut self, view: &View<'_>) -> Reverse<Turn> {
+        let weight = view.weight(self.ix);
+        if weight != self.step.weight {
+            self.step = Step::of(weight);
+        }
+        self.at += self.step.by;
+        Reverse(self)
     }
 }
 
@@ -27,10 +48,6 @@ impl Turn {
 const UNIT: u64 = (1 << 36) * WHOLE;
 /// Virtual times start anew before they could overflow.
 const LATE: u64 = 1 << 62;
-
-fn step(view: &View<'_>, ix: usize) -> u64 {
-    UNIT / view.weight(ix)
-}
 
 /// One worker's turns.
 #[derive(Debug, Default)]
@@ -47,8 +64,9 @@ impl RoundRobin {
         for ix in view.around(0) {
             // Those that are shut have turns, too, for when they come back.
             if view.endpoints.get(ix).is_some_and(|of| of.weight() > 0) {
-                let at = step(view, ix) / 2;
-                self.queue.push(Reverse(Turn { at, ix }));
+                let step = Step::of(view.weight(ix));
+                let at = step.by / 2;
+                self.queue.push(Reverse(Turn { at, ix, step }));
             }
         }
         let turns = start.checked_rem(self.queue.len() as u32).unwrap_or(0);
@@ -60,6 +78,12 @@ impl RoundRobin {
     /// The open endpoint whose turn it is. One that failed this request keeps its turn; one that
     /// gets no traffic loses it, or it would get them all at once when it comes back.
     pub(super) fn pick(&mut self, view: &View<'_>) -> Option<usize> {
+        if let Some(turn) = self.first(view) {
+            if turn.at > LATE {
+                self.start_anew(turn.at);
+            }
+            return Some(turn.ix);
+        }
         let mut chosen = None;
         while let Some(Reverse(turn)) = self.queue.pop() {
             match view.standing(turn.ix) {
@@ -78,6 +102,17 @@ impl RoundRobin {
             self.start_anew(turn.at);
         }
         Some(turn.ix)
+    }
+
+    /// The next one where it is open, as it mostly is: its new turn is sifted down in its place.
+    fn first(&mut self, view: &View<'_>) -> Option<Turn> {
+        let mut next = self.queue.peek_mut()?;
+        let Reverse(turn) = *next;
+        let open = view.standing(turn.ix) == Standing::Open;
+        open.then(|| {
+            *next = turn.next(view);
+            turn
+        })
     }
 
     fn start_anew(&mut self, now: u64) {
