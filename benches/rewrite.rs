@@ -30,12 +30,17 @@ fn rewrite(c: &mut Criterion) {
         });
         ex.begin(&worker, &conn).unwrap();
         ex.find_route(&conn).unwrap();
+        ex.edge.renew(&conn);
         let mut out = Vec::new();
         group.bench_function("upward", |b| {
             b.iter(|| {
                 out.clear();
                 let upward = ex.upward(&worker, &conn, Framing::None, false);
-                upward.write(&mut Lines(&mut out));
+                let edge = &ex.edge;
+                upward.write(&mut Lines {
+                    out: &mut out,
+                    edge,
+                });
                 black_box(out.len())
             });
         });

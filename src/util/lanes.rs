@@ -129,7 +129,7 @@ mod tests {
                         mask(&|b| !word(b) && !b"._~/".contains(&b)),
                     ];
                     assert_eq!(seen, meant, "{byte:#x} at {at} of {block:?}");
-                    let special = |b: u8| b"%#".contains(&b) || b < 0x20 || b > 0x7e;
+                    let special = |b: u8| b"%#".contains(&b) || !(0x20..=0x7e).contains(&b);
                     let marks = PathMarks {
                         slashes: mask(&|b| b == b'/'),
                         dots_too: mask(&|b| b == b'/' || b == b'.'),
