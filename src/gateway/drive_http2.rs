@@ -51,7 +51,8 @@ pub async fn serve(io: Io, pre: Vec<u8>, conn: ConnInfo, worker: Rc<Worker>) {
     let handle = move |request, token| {
         requests.set(requests.get() + 1);
         let (conn, worker) = (Rc::clone(&conn), Rc::clone(&worker));
-        exchange(request, token, requests.get(), conn, worker)
+        // Boxed: hyper moves it about, and it is large.
+        Box::pin(exchange(request, token, requests.get(), conn, worker))
     };
     // Boxed, so that whoever may also serve HTTP/1.x does not carry it along.
     Box::pin(server::serve(io, pre, settings, &slot, &drain, handle)).await;
@@ -231,13 +232,18 @@ fn has_length(ex: &Exchange) -> bool {
 }
 
 /// An answer whose body is in hand. Without a length the head keeps the one that it has.
-fn whole(mut stream: Box<Stream>, length: Option<usize>, body: Vec<u8>) -> Response<ReplyBody> {
+fn whole(
+    mut stream: Box<Stream>,
+    length: Option<usize>,
+    body: impl Into<Bytes>,
+) -> Response<ReplyBody> {
+    let body = body.into();
     stream.ex.body_out = body.len() as u64;
     stream.ex.bytes_out = stream.ex.response.headers.text_len() as u64 + body.len() as u64;
     stream.upload.cancel();
     stream.token.park();
     let head = heads::response_of(&stream.ex, length, ());
-    head.map(|()| ReplyBody::whole(Bytes::from(body), None, stream))
+    head.map(|()| ReplyBody::whole(body, None, stream))
 }
 
 /// The upstream has answered with a head.
@@ -264,6 +270,14 @@ async fn pass_back(
     if came.is_none() {
         relay::settle(&mut stream, answer);
         return whole(stream, None, Vec::new());
+    }
+    if wishes.is_pass()
+        && let Answer::Http1(came) = &mut answer
+        && let Some(body) = came.take_whole()
+    {
+        // It has come with its head: nothing is left to wait for, so no task is needed.
+        relay::settle(&mut stream, answer);
+        return whole(stream, None, body);
     }
     if wishes.collect == 0 && wishes.replace.is_none() {
         return relay::start(stream, answer, times, wishes, Vec::new());

@@ -272,10 +272,34 @@ pub fn response_of<B>(ex: &Exchange, length: Option<usize>, body: B) -> http::Re
 
 fn add_fields(map: &mut HeaderMap, headers: &Headers, skip: Mask) {
     for (known, name, value) in headers.iter_known() {
-        if !skip.has(known) {
-            add_field(map, name, value);
+        if skip.has(known) {
+            continue;
+        }
+        match (usual(known), HeaderValue::from_bytes(value)) {
+            (Some(name), Ok(mut value)) => {
+                // No two are equal: they would only drive others out of the compression's memory.
+                value.set_sensitive(known == Known::XKongRequestId);
+                let _ = map.try_append(name, value);
+            }
+            _ => add_field(map, name, value),
         }
     }
+}
+
+/// The name of a field that most answers have, without a look at its text.
+fn usual(known: Known) -> Option<HeaderName> {
+    const REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
+    Some(match known {
+        Known::ContentLength => http::header::CONTENT_LENGTH,
+        Known::ContentType => http::header::CONTENT_TYPE,
+        Known::Date => http::header::DATE,
+        Known::Server => http::header::SERVER,
+        Known::SetCookie => http::header::SET_COOKIE,
+        Known::Vary => http::header::VARY,
+        Known::Via => http::header::VIA,
+        Known::XKongRequestId => REQUEST_ID,
+        _ => return None,
+    })
 }
 
 /// Text that no field can have was refused when it was received; what plugins make of it is

@@ -170,6 +170,18 @@ impl Http1Answer {
         Ok(std::mem::take(&mut self.sink.moved))
     }
 
+    /// The whole body, where it has come with the head, and the whole request has left.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        let length = self.decoder.announced();
+        if length == 0 || length != self.buf.len() as u64 || !self.sink.is_done() {
+            return None;
+        }
+        match self.decoder.decode(&self.buf) {
+            Ok(found) if found.done => Some(self.buf.split_to(found.consumed).freeze()),
+            _ => None,
+        }
+    }
+
     /// The next piece of the answer's body; none behind its end.
     pub fn poll_next(
         &mut self,
