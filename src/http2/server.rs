@@ -76,6 +76,8 @@ pub struct Watch {
     /// When a stream last began, ended, was parked, or moved while parked.
     since: Cell<Instant>,
     gave_up: Cell<bool>,
+    /// The task must hear of every change at once.
+    eager: Cell<bool>,
     abandoned: RefCell<Budget>,
     waker: RefCell<Option<Waker>>,
 }
@@ -88,6 +90,7 @@ impl Watch {
             served: Cell::new(false),
             since: Cell::new(clock::now()),
             gave_up: Cell::new(false),
+            eager: Cell::new(false),
             abandoned: RefCell::new(Budget::new(ABANDONED, ABANDONED_PER_SECOND)),
             waker: RefCell::default(),
         }
@@ -109,9 +112,13 @@ impl Watch {
         self.live.get() > 0 && self.parked.get() == self.live.get()
     }
 
+    /// Something has changed. The task is not woken for it: its deadline may now be too early, but
+    /// not too late, and it looks again then.
     fn touch(&self) {
         self.since.set(clock::now());
-        self.wake();
+        if self.eager.get() {
+            self.wake();
+        }
     }
 
     fn abandon(&self) {
@@ -353,16 +360,26 @@ impl<'a> Keeper<'a> {
             };
         }
         self.arm();
-        match self.slot.poll_expired(cx) {
-            Poll::Pending => Verdict::Stay,
-            Poll::Ready(()) if self.leaving.is_some() || self.is_past_deadline() => Verdict::Drop,
-            Poll::Ready(()) if self.watch.is_parked() => Verdict::Drop,
-            Poll::Ready(()) => self.leave(),
+        while self.slot.poll_expired(cx).is_ready() {
+            let due = self.until().is_some_and(|at| at <= clock::now());
+            if !due {
+                // It was armed for something that has changed since.
+                self.armed = None;
+                self.arm();
+                continue;
+            }
+            let drops = self.leaving.is_some() || self.is_past_deadline();
+            return match drops || self.watch.is_parked() {
+                true => Verdict::Drop,
+                false => self.leave(),
+            };
         }
+        Verdict::Stay
     }
 
     fn leave(&mut self) -> Verdict {
         self.leaving = Some(clock::now());
+        self.watch.eager.set(true);
         Verdict::Leave
     }
 
@@ -371,15 +388,24 @@ impl<'a> Keeper<'a> {
             .is_some_and(|deadline| deadline <= clock::now())
     }
 
+    /// Sees to it that the task is woken at its next deadline, or before.
     fn arm(&mut self) {
-        let until = self.until();
-        if until != self.armed {
-            self.armed = until;
-            match until {
-                Some(at) => self.slot.set_at(at),
-                None => self.slot.clear(),
-            }
-        }
+        let Settings {
+            first,
+            idle,
+            patience,
+            ..
+        } = self.settings;
+        // A deadline that does not exist yet is no closer than this.
+        let soon = || clock::now() + first.min(idle).min(patience);
+        let at = match (self.until(), self.armed) {
+            (None, Some(_)) => return,
+            (None, None) => soon(),
+            (Some(until), Some(armed)) if armed <= until => return,
+            (Some(until), _) => until.min(soon()),
+        };
+        self.armed = Some(at);
+        self.slot.set_at(at);
     }
 
     /// The moment at which something has to happen.
