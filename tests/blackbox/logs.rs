@@ -314,7 +314,9 @@ fn a_full_queue_drops_the_oldest() {
     let upstream = Upstream::saying("hello");
     let nobody = Nobody::new();
     let config = http(&nobody, "queue: {max_entries: 2, max_retry_delay: 0.1}");
-    let gateway = start(&upstream, "http-log", &config);
+    let setup = gateway(TO).fill("up", &upstream).fill("plugin", "http-log");
+    // One worker: a record follows its answer, and another's next record might overtake it.
+    let gateway = setup.fill("config", &config).flag("--workers", 1).start();
     gateway.get("/a/0");
     gateway.err.wait("trying again");
     for nth in 1..6 {
