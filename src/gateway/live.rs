@@ -140,12 +140,8 @@ pub struct Worker {
     pub access: Option<Box<dyn AccessLog>>,
     reader: RefCell<Reader>,
     live: RefCell<Option<Rc<Live>>>,
-    buffers: RefCell<Vec<Vec<u8>>>,
-    #[expect(
-        clippy::vec_box,
-        reason = "an exchange is large: it moves as a pointer"
-    )]
-    exchanges: RefCell<Vec<Box<Exchange>>>,
+    buffers: RefCell<Spare<Vec<u8>>>,
+    exchanges: RefCell<Spare<Box<Exchange>>>,
     random: Cell<u64>,
 }
 
@@ -153,6 +149,41 @@ pub struct Worker {
 pub const BUFFER: usize = 8 * 1024;
 /// Buffers and exchanges that a worker keeps for later.
 const SPARE: usize = 256;
+
+/// What is kept for later, as long as it is used now and then.
+struct Spare<T> {
+    all: Vec<T>,
+    /// The fewest that there were since the last [`Spare::tidy`]: so many were not needed.
+    fewest: usize,
+}
+
+impl<T> Spare<T> {
+    const fn new() -> Spare<T> {
+        Spare {
+            all: Vec::new(),
+            fewest: 0,
+        }
+    }
+
+    fn take(&mut self) -> Option<T> {
+        let taken = self.all.pop();
+        self.fewest = self.fewest.min(self.all.len());
+        taken
+    }
+
+    /// Keeps it, if there are not enough.
+    fn give(&mut self, one: T) {
+        if self.all.len() < SPARE {
+            self.all.push(one);
+        }
+    }
+
+    /// Drops what was not needed since the last call.
+    fn tidy(&mut self) {
+        self.all.truncate(self.all.len() - self.fewest);
+        self.fewest = self.all.len();
+    }
+}
 
 impl Worker {
     /// A worker without connections.
@@ -179,8 +210,8 @@ impl Worker {
             access,
             reader: reader.into(),
             live: None.into(),
-            buffers: Vec::new().into(),
-            exchanges: Vec::new().into(),
+            buffers: Spare::new().into(),
+            exchanges: Spare::new().into(),
             random: seed.into(),
         }
     }
@@ -202,32 +233,35 @@ impl Worker {
 
     /// An empty buffer with room for one read.
     pub fn buffer(&self) -> Vec<u8> {
-        let spare = self.buffers.borrow_mut().pop();
+        let spare = self.buffers.borrow_mut().take();
         spare.unwrap_or_else(|| Vec::with_capacity(BUFFER))
     }
 
     /// Takes a buffer back. Large ones are dropped, so that one large body does not cost memory
     /// for ever.
     pub fn recycle(&self, mut buffer: Vec<u8>) {
-        let mut buffers = self.buffers.borrow_mut();
-        if buffers.len() < SPARE && (BUFFER..=4 * BUFFER).contains(&buffer.capacity()) {
+        if (BUFFER..=4 * BUFFER).contains(&buffer.capacity()) {
             buffer.clear();
-            buffers.push(buffer);
+            self.buffers.borrow_mut().give(buffer);
         }
+    }
+
+    /// Gives memory back that is kept for requests and was not needed for a while. To be called about
+    /// once a second.
+    pub fn tidy(&self) {
+        self.buffers.borrow_mut().tidy();
+        self.exchanges.borrow_mut().tidy();
     }
 
     /// A cleared exchange.
     pub fn exchange(&self) -> Box<Exchange> {
-        self.exchanges.borrow_mut().pop().unwrap_or_default()
+        self.exchanges.borrow_mut().take().unwrap_or_default()
     }
 
     /// Takes an exchange back.
     pub fn recycle_exchange(&self, mut exchange: Box<Exchange>) {
         exchange.shrink();
-        let mut exchanges = self.exchanges.borrow_mut();
-        if exchanges.len() < SPARE {
-            exchanges.push(exchange);
-        }
+        self.exchanges.borrow_mut().give(exchange);
     }
 
     /// 64 random bits (wyrand): good for ids and jitter, not for secrets.

@@ -249,7 +249,17 @@ async fn tidy(worker: Rc<Worker>) {
             count.add(more);
         }
         worker.metrics.pool_idle.set(idle as u64);
+        worker.tidy();
+        return_memory();
     }
+}
+
+/// Makes the allocator return memory that has been free for a while. It looks for such only when a
+/// page of its own is freed, and a worker whose connections all wait frees none: after a rush it
+/// would keep what the rush has needed.
+fn return_memory() {
+    const PAGE: usize = 1 << 20;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(PAGE)));
 }
 
 /// Tells the connections of each phase, and waits for the end of the last one.
