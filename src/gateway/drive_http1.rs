@@ -41,39 +41,42 @@ pub enum Next {
 
 /// Serves a client connection until it ends. Dropping it drops the connection, and the request
 /// in flight is logged as abandoned.
-pub async fn serve(io: Io, conn: ConnInfo, worker: Rc<Worker>) -> Ended {
-    let slot = worker.sweep.slot();
+pub fn serve(io: Io, conn: ConnInfo, worker: Rc<Worker>) -> impl Future<Output = Ended> {
+    // Made out here and not by an async function, which keeps what it is handed beside what it makes
+    // of it: this is what a sleeping connection consists of.
     let mut client = Client {
         io,
         conn,
-        slot,
+        slot: worker.sweep.slot(),
         carry: Vec::new(),
         served: false,
         requests: 0,
     };
-    let mut patience = worker.policy.header_timeout;
-    let mut first = true;
-    loop {
-        if client.wait(&worker, patience).await != Waited::Data {
-            return Ended::Closed;
-        }
-        if std::mem::take(&mut first)
-            && client.conn.tls.is_none()
-            && is_preface(&mut client, &worker).await
-        {
-            let Client {
-                io, conn, carry, ..
-            } = client;
-            return Ended::Http2(Box::new((io, conn, carry)));
-        }
-        // Boxed, so that a sleeping connection costs nothing of what a busy one needs.
-        match Box::pin(busy(&mut client, &worker)).await {
-            Next::Request => patience = worker.policy.idle_timeout,
-            Next::Close => {
-                client.close().await;
+    async move {
+        let mut patience = worker.policy.header_timeout;
+        let mut first = true;
+        loop {
+            if client.wait(&worker, patience).await != Waited::Data {
                 return Ended::Closed;
             }
-            Next::Abort => return Ended::Closed,
+            if std::mem::take(&mut first)
+                && client.conn.tls.is_none()
+                && is_preface(&mut client, &worker).await
+            {
+                let Client {
+                    io, conn, carry, ..
+                } = client;
+                return Ended::Http2(Box::new((io, conn, carry)));
+            }
+            // Boxed, so that a sleeping connection costs nothing of what a busy one needs.
+            match Box::pin(busy(&mut client, &worker)).await {
+                Next::Request => patience = worker.policy.idle_timeout,
+                Next::Close => {
+                    client.close().await;
+                    return Ended::Closed;
+                }
+                Next::Abort => return Ended::Closed,
+            }
         }
     }
 }

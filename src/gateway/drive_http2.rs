@@ -10,6 +10,7 @@ mod reply;
 mod stream;
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -34,7 +35,17 @@ use crate::tls::io::Io;
 
 /// Serves a client connection until it ends; `pre` was read of it already. Dropping the future
 /// drops the connection, and its requests in flight are logged as abandoned.
-pub async fn serve(io: Io, pre: Vec<u8>, conn: ConnInfo, worker: Rc<Worker>) {
+pub fn serve(
+    io: Io,
+    pre: Vec<u8>,
+    conn: ConnInfo,
+    worker: Rc<Worker>,
+) -> Pin<Box<dyn Future<Output = ()>>> {
+    // Boxed, so that whoever may also serve HTTP/1.x does not carry it along.
+    Box::pin(run(io, pre, conn, worker))
+}
+
+async fn run(io: Io, pre: Vec<u8>, conn: ConnInfo, worker: Rc<Worker>) {
     let policy = &worker.policy;
     // hyper counts 32 bytes more per field than there are on the wire: its limit is the loose one.
     let list = u32::try_from(policy.limits.head.saturating_mul(2)).unwrap_or(u32::MAX);
@@ -54,8 +65,7 @@ pub async fn serve(io: Io, pre: Vec<u8>, conn: ConnInfo, worker: Rc<Worker>) {
         // Boxed: hyper moves it about, and it is large.
         Box::pin(exchange(request, token, requests.get(), conn, worker))
     };
-    // Boxed, so that whoever may also serve HTTP/1.x does not carry it along.
-    Box::pin(server::serve(io, pre, settings, &slot, &drain, handle)).await;
+    server::serve(io, pre, settings, &slot, &drain, handle).await;
 }
 
 /// One request and its answer. The returned future is what hyper drops when the client resets the

@@ -37,23 +37,15 @@ pub fn serve(
     worker: Rc<Worker>,
 ) -> impl Future<Output = ()> {
     let token = worker.drain.token();
-    async move {
-        run(accepted, entrance, worker).await;
-        drop(token);
-    }
-}
-
-async fn run(accepted: Accepted, entrance: Rc<Entrance>, worker: Rc<Worker>) {
     let Accepted {
         socket,
         peer,
         place,
         load,
     } = accepted;
-    let _held = (place, load);
-    let metrics = worker.metrics.clone();
-    metrics.accepted.inc();
-    metrics.active.inc();
+    let held = (place, load, token);
+    worker.metrics.accepted.inc();
+    worker.metrics.active.inc();
     let local = socket.local_addr().unwrap_or(entrance.address);
     let conn = ConnInfo {
         number: CONNECTIONS.fetch_add(1, Ordering::Relaxed) + 1,
@@ -63,11 +55,35 @@ async fn run(accepted: Accepted, entrance: Rc<Entrance>, worker: Rc<Worker>) {
         listen_port: local.port(),
         tls: None,
     };
-    if let Some((io, conn)) = open(Io::Plain(socket), conn, &entrance, &worker).await {
-        drive(io, conn, worker).await;
-        metrics.handled.inc();
+    let io = Io::Plain(socket);
+    // One block, for an asynchronous function has room twice for what it is handed: this is what a
+    // sleeping connection consists of.
+    async move {
+        let plain = !entrance.proxy_protocol && entrance.tls.is_none();
+        let opened = match plain {
+            true => Some((io, conn)),
+            // Boxed: only a moment of the connection needs what stands in there.
+            false => Box::pin(open(io, conn, &entrance, &worker)).await,
+        };
+        // Under TLS the protocol is told by ALPN, in clear text by what the client says first.
+        let http2 = match opened {
+            None => None,
+            Some((io, conn)) if io.alpn() == Some(b"h2") => Some((io, conn, Vec::new())),
+            Some((io, conn)) => match drive_http1::serve(io, conn, Rc::clone(&worker)).await {
+                Ended::Closed => {
+                    worker.metrics.handled.inc();
+                    None
+                }
+                Ended::Http2(parts) => Some(*parts),
+            },
+        };
+        if let Some((io, conn, read)) = http2 {
+            drive_http2::serve(io, read, conn, Rc::clone(&worker)).await;
+            worker.metrics.handled.inc();
+        }
+        worker.metrics.active.dec();
+        drop(held);
     }
-    metrics.active.dec();
 }
 
 /// What stands before HTTP. `None` when it failed: the connection is closed.
@@ -153,14 +169,18 @@ async fn refuse_clear_text(mut io: Io) {
     let _ = io.shutdown().await;
 }
 
-/// Hands the connection to the driver of its protocol: under TLS by ALPN, in clear text by what
-/// the client says first.
-async fn drive(io: Io, conn: ConnInfo, worker: Rc<Worker>) {
-    if io.alpn() == Some(b"h2") {
-        return drive_http2::serve(io, Vec::new(), conn, worker).await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what a function with these parameters returns.
+    fn size<F>(_: fn(Accepted, Rc<Entrance>, Rc<Worker>) -> F) -> usize {
+        size_of::<F>()
     }
-    if let Ended::Http2(parts) = drive_http1::serve(io, conn, Rc::clone(&worker)).await {
-        let (io, conn, read) = *parts;
-        drive_http2::serve(io, read, conn, worker).await;
+
+    #[test]
+    fn a_sleeping_connection_is_small() {
+        let size = size(serve);
+        assert!(size <= 768, "{size} bytes");
     }
 }
