@@ -52,6 +52,7 @@ use crate::server::activation::{self, ActivationError};
 use crate::server::bind::{BindError, DEFAULT_BACKLOG};
 use crate::server::handover::{self, Handed, Inherited, Spare, Successor};
 use crate::server::limit::{self, ConnLimit};
+use crate::server::per_address::PerAddress;
 use crate::server::worker::{self, MakeAccess};
 use crate::snapshot::cell::SnapshotCell;
 use crate::snapshot::{self, Checked, Surroundings, UpstreamTls};
@@ -387,6 +388,7 @@ impl Gateway {
             drain: drain.clone(),
             metrics: metrics.clone(),
             limit: ConnLimit::new(policy::max_connections(&settings, limit::default_limit)),
+            per_address: PerAddress::new(settings.max_connections_per_ip),
             access: make_access(&settings, access.clone()),
         })?;
         let handed = CancellationToken::new();

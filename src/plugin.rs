@@ -7,6 +7,7 @@
 
 pub mod build;
 pub mod context;
+mod guarded;
 pub mod plan;
 #[cfg(test)]
 pub mod testkit;
@@ -20,6 +21,7 @@ pub use build::{Build, Credentials, Scope, instance, join_groups};
 pub use context::{
     BodyCx, Facts, Instance, Later, Outcome, OutcomeCx, Place, RequestCx, RequestId, ResponseCx,
 };
+pub use guarded::guarded;
 pub use plan::{Choices, Plan, Slot, Wishes};
 
 use crate::config::known::{KnownCredential, KnownPlugin};

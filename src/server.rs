@@ -9,5 +9,6 @@ pub mod conn;
 pub mod handover;
 pub mod limit;
 pub mod listener;
+pub mod per_address;
 pub mod proxy_protocol;
 pub mod worker;

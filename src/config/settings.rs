@@ -85,6 +85,8 @@ pub struct Settings {
     pub client_max_body_size: u64,
     /// Most client connections; `None` is taken from the descriptor limit.
     pub max_connections: Option<usize>,
+    /// Most connections of a client address; 0 is unlimited.
+    pub max_connections_per_ip: u32,
     /// How long listeners stay open after a request to stop.
     pub drain_delay: Duration,
     /// How long requests may then take.

@@ -70,6 +70,11 @@ impl Plugin for Probe {
     fn on_request<'a>(&'a self, cx: &'a mut RequestCx<'_>) -> Flow<'a> {
         match self.0.as_str() {
             "deny" => Reply::message(403, "no").into(),
+            "panic" if cx.request.path() == "/now" => panic!("on purpose"),
+            "panic" if cx.request.path() == "/later" => Flow::Wait(Box::pin(async {
+                tokio::task::yield_now().await;
+                panic!("on purpose")
+            })),
             "read" => Flow::Wait(Box::pin(async move {
                 let read = cx.body(64 * 1024).await.map(<[u8]>::len);
                 hear(format!("body {read:?}"));
@@ -95,8 +100,9 @@ impl Plugin for Probe {
         }
     }
 
-    fn on_response(&self, _: &mut ResponseCx<'_>) -> BodyWish {
+    fn on_response(&self, cx: &mut ResponseCx<'_>) -> BodyWish {
         match self.0.as_str() {
+            "panic" if cx.request.path() == "/answer" => panic!("on purpose"),
             "collect" => BodyWish::Collect(100),
             "tee" => BodyWish::Tee(100),
             "replace" => BodyWish::Replace(b"replaced".to_vec()),

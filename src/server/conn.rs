@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tracing::debug;
 
 use super::listener::Accepted;
+use super::per_address::{AddressPlace, PerAddress};
 use super::proxy_protocol::{self, ProxyHeader};
 use crate::gateway::Worker;
 use crate::gateway::drive_http1::{self, Ended};
@@ -24,6 +25,8 @@ pub struct Entrance {
     pub tls: Option<ServerTls>,
     /// Connections begin with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// How many connections a client may have.
+    pub per_address: Option<PerAddress>,
 }
 
 /// How many connections were taken.
@@ -59,13 +62,17 @@ pub fn serve(
     // One block, for an asynchronous function has room twice for what it is handed: this is what a
     // sleeping connection consists of.
     async move {
-        let plain = !entrance.proxy_protocol && entrance.tls.is_none();
-        let opened = match plain {
-            true => Some((io, conn)),
+        let opened = match entrance.is_plain() {
+            true => Some((io, conn, None)),
             // Boxed: only a moment of the connection needs what stands in there.
             false => Box::pin(open(io, conn, &entrance, &worker)).await,
         };
         // Under TLS the protocol is told by ALPN, in clear text by what the client says first.
+        let mut _place = None;
+        let opened = opened.map(|(io, conn, place)| {
+            _place = place;
+            (io, conn)
+        });
         let http2 = match opened {
             None => None,
             Some((io, conn)) if io.alpn() == Some(b"h2") => Some((io, conn, Vec::new())),
@@ -86,18 +93,44 @@ pub fn serve(
     }
 }
 
+impl Entrance {
+    /// Nothing stands before HTTP.
+    fn is_plain(&self) -> bool {
+        !self.proxy_protocol && self.tls.is_none() && self.per_address.is_none()
+    }
+
+    /// A place among the connections of the client, where these are limited. `Err` when there is none:
+    /// the connection is closed without a word, for whoever opens too many does not listen. A
+    /// balancer in front that names no client is not one client.
+    fn place(&self, conn: &ConnInfo, came: SocketAddr) -> Result<Option<AddressPlace>, ()> {
+        let is_named = conn.peer != came;
+        match &self.per_address {
+            Some(limit) if is_named || !conn.trusted => {
+                limit.take(conn.peer.ip()).map(Some).ok_or(())
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
 /// What stands before HTTP. `None` when it failed: the connection is closed.
 async fn open(
     mut io: Io,
     mut conn: ConnInfo,
     entrance: &Entrance,
     worker: &Worker,
-) -> Option<(Io, ConnInfo)> {
+) -> Option<(Io, ConnInfo, Option<AddressPlace>)> {
+    let came = conn.peer;
     if entrance.proxy_protocol {
         read_proxy_header(&mut io, &mut conn, worker).await?;
     }
+    let Ok(place) = entrance.place(&conn, came) else {
+        worker.metrics.over_address_limit.inc();
+        debug!(peer = %conn.peer, "closed: max_connections_per_ip");
+        return None;
+    };
     let Some(settings) = &entrance.tls else {
-        return Some((io, conn));
+        return Some((io, conn, place));
     };
     let slot = worker.sweep.slot();
     let shaken = slot
@@ -107,7 +140,7 @@ async fn open(
         Some(Ok(io)) => {
             worker.metrics.tls_ok.inc();
             conn.tls = Some(Box::new(tls_info(&io)));
-            Some((io, conn))
+            Some((io, conn, place))
         }
         Some(Err(HandshakeError::ClearText(io))) => {
             worker.metrics.tls_failed.inc();

@@ -15,6 +15,7 @@ use super::balance::{self, Inbox, Loads, Outlet};
 use super::conn::{self, Entrance};
 use super::limit::ConnLimit;
 use super::listener::Listener;
+use super::per_address::PerAddress;
 use crate::gateway::{AccessLog, Policy, Worker};
 use crate::snapshot::cell::SnapshotCell;
 use crate::telemetry::Metrics;
@@ -57,6 +58,8 @@ pub struct Setup {
     pub metrics: Arc<Metrics>,
     /// How many connections may be open, over all workers.
     pub limit: ConnLimit,
+    /// How many a client address may have, over all workers.
+    pub per_address: Option<PerAddress>,
     /// The access log.
     pub access: MakeAccess,
 }
@@ -77,6 +80,7 @@ pub fn start(setup: Setup) -> io::Result<Vec<JoinHandle<()>>> {
         drain,
         metrics,
         limit,
+        per_address,
         access,
     } = setup;
     let loads = balance.then(|| Loads::new(workers));
@@ -87,6 +91,7 @@ pub fn start(setup: Setup) -> io::Result<Vec<JoinHandle<()>>> {
             address: port.address,
             tls: port.tls,
             proxy_protocol: port.proxy_protocol,
+            per_address: per_address.clone(),
         };
         let sources = match &loads {
             Some(loads) => balanced(loads, port.sockets, nth % workers.max(1)),

@@ -57,6 +57,7 @@ pub fn compile(checked: Checked, parts: &Parts<'_>) -> Snapshot {
             credentials: &credentials,
             keeps: parts.keeps,
             handles: parts.handles,
+            metrics: parts.metrics,
             workers: parts.workers,
         },
     );

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use crate::config::model::{Model, Plugin};
 use crate::identity::Identity;
-use crate::plugin::{Build, Credentials, Instance, Plan, PluginDef, Scope, Slot};
+use crate::plugin::{Build, Credentials, Instance, Plan, PluginDef, Scope, Slot, guarded};
+use crate::telemetry::Metrics;
 use crate::util::background::give_way;
 use crate::util::handles::Handles;
 use crate::util::ids::ConsumerIx;
@@ -48,6 +49,7 @@ pub(super) struct Sources<'a> {
     pub(super) credentials: &'a Credentials,
     pub(super) keeps: &'a Keeps,
     pub(super) handles: &'a Handles,
+    pub(super) metrics: &'a Metrics,
     pub(super) workers: usize,
 }
 
@@ -191,7 +193,12 @@ fn build(model: &Model, def: &PluginDef, plugin: &Plugin, sources: &Sources<'_>)
         handles: sources.handles,
         workers: sources.workers,
     };
-    (def.build)(&plugin.config, &build)
+    let panics = sources.metrics.counter(
+        "sluicegate_plugin_panics_total",
+        "Panics of plugins; each has ended one request with 500.",
+        &[("plugin", def.known.name)],
+    );
+    guarded((def.build)(&plugin.config, &build), panics)
 }
 
 impl<I: Clone> Instances<I> {

@@ -316,6 +316,8 @@ pub struct WorkerMetrics {
     pub active: Count,
     /// Level: those of them that wait for a request.
     pub idle: Count,
+    /// Total: connections closed at once, for their client's address had enough.
+    pub over_address_limit: Count,
     /// Total: requests whose head was read.
     pub requests: Count,
     /// Total: upstream connections opened.

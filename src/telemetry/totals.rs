@@ -21,6 +21,8 @@ pub struct Totals {
     pub pool_idle: u64,
     pub tls_ok: u64,
     pub tls_failed: u64,
+    /// Total: connections closed at once, for their client's address had enough.
+    pub over_address_limit: u64,
 }
 
 impl Totals {
@@ -42,6 +44,7 @@ impl Totals {
             pool_idle: sum(|worker| &worker.pool_idle),
             tls_ok: sum(|worker| &worker.tls_ok),
             tls_failed: sum(|worker| &worker.tls_failed),
+            over_address_limit: sum(|worker| &worker.over_address_limit),
         }
     }
 
@@ -102,6 +105,12 @@ impl Totals {
                 total as f64,
             );
         }
+        out.counter(
+            "sluicegate_connections_refused_total",
+            "Client connections closed as soon as they came, by reason.",
+            &[("reason", "per_ip")],
+            self.over_address_limit as f64,
+        );
         const TLS: &str = "sluicegate_tls_handshakes_total";
         let help = "TLS handshakes with clients, by result.";
         out.counter(TLS, help, &[("result", "ok")], self.tls_ok as f64);

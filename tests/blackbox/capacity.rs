@@ -213,3 +213,65 @@ fn shares_are_right_over_several_workers() {
         }
     }
 }
+
+/// Connections that each have had an answer.
+fn answered(gateway: &Gateway, count: usize) -> Vec<Conn> {
+    let mut conns = asking(gateway, count);
+    for conn in &mut conns {
+        assert_eq!(conn.response("GET").text(), "hello");
+    }
+    conns
+}
+
+fn refused(gateway: &Gateway) -> u64 {
+    let text = gateway.ask("/metrics").text();
+    let name = "sluicegate_connections_refused_total{reason=\"per_ip\"} ";
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    value.map_or(0, |value| value.parse().unwrap())
+}
+
+#[test]
+fn an_address_has_no_more_connections_than_it_may() {
+    let upstream = Upstream::saying("hello");
+    let setup = gateway(ALL).fill("up", &upstream);
+    let gateway = setup.flag("--max-connections-per-ip", 2).start();
+    let mut held = answered(&gateway, 2);
+    // Closed at once, whatever it would have asked.
+    let mut third = gateway.connect();
+    third.send(Request::get("/").bytes());
+    assert_eq!(third.rest(), b"");
+    assert_eq!(refused(&gateway), 1);
+    // Who was there goes on, and a place that is left is there for the next.
+    assert_eq!(held[0].ask(&Request::get("/")).text(), "hello");
+    drop(held.pop());
+    eventually("a place is free", || {
+        let mut next = gateway.connect();
+        next.send(Request::get("/").header("Connection", "close").bytes());
+        next.rest().ends_with(b"hello")
+    });
+}
+
+#[test]
+fn a_balancer_in_front_is_not_one_client() {
+    let upstream = Upstream::saying("hello");
+    let setup = gateway(ALL)
+        .fill("up", &upstream)
+        .flag("--trusted-ips", "127.0.0.1");
+    let setup = setup.listen("127.0.0.1:0, 127.0.0.1:0 proxy_protocol");
+    let gateway = setup.flag("--max-connections-per-ip", 1).start();
+    // It names nobody.
+    let _unnamed = answered(&gateway, 3);
+    let named = |client: &str| {
+        let mut conn = Conn::open(gateway.nth(1));
+        let header = format!("PROXY TCP4 {client} 192.0.2.9 4000 80\r\n");
+        conn.send([header.as_bytes(), &Request::get("/").bytes()].concat());
+        conn
+    };
+    // It names its clients, and each of them has its own.
+    let mut first = named("192.0.2.1");
+    assert_eq!(first.response("GET").text(), "hello");
+    let mut other = named("192.0.2.2");
+    assert_eq!(other.response("GET").text(), "hello");
+    assert_eq!(named("192.0.2.1").rest(), b"");
+    assert_eq!(refused(&gateway), 1);
+}

@@ -237,6 +237,19 @@ fn the_proxy_protocol_tells_who_the_client_is() {
 }
 
 #[test]
+fn the_proxy_protocol_is_believed_from_trusted_peers_alone() {
+    let upstream = Upstream::saying("hello");
+    let setup = gateway(ALL)
+        .fill("up", &upstream)
+        .flag("--trusted-ips", "192.0.2.0/24");
+    let gateway = setup.listen("127.0.0.1:0 proxy_protocol").start();
+    let mut conn = gateway.connect();
+    conn.send([&version_2()[..], &Request::get("/").bytes()].concat());
+    assert_eq!(conn.rest(), b"");
+    assert_eq!(upstream.requests().len(), 0);
+}
+
+#[test]
 fn the_proxy_protocol_comes_before_tls() {
     let upstream = Upstream::saying("hello");
     let setup = gateway(ALL).fill("up", &upstream);

@@ -392,6 +392,14 @@ pub const SETTINGS: &[Setting] = &[
         put!(max_connections, |t| count_or_auto(t, 1, MAX_CONNECTIONS)),
     ),
     ours(
+        "max_connections_per_ip",
+        "0",
+        "most connections of a client address (of IPv6: of a /64), trusted peers apart; 0 is unlimited",
+        put!(max_connections_per_ip, |t| {
+            count(t, 0, MAX_CONNECTIONS).map(|most| most as u32)
+        }),
+    ),
+    ours(
         "drain_delay",
         "0s",
         "how long listeners stay open after SIGTERM",

@@ -356,6 +356,22 @@ async fn grpc_clients_get_errors_as_a_status_of_theirs() {
 }
 
 #[tokio::test(flavor = "local")]
+async fn a_panic_in_a_plugin_ends_its_request_and_no_other() {
+    let address = upstream(false, echo).await;
+    let mut client = connect(&gate(address, "panic")).await;
+    for path in ["/now", "/later", "/answer"] {
+        let sent = client.send_request(request("POST", path, full("abc")));
+        let response = sent.await.unwrap();
+        assert_eq!(response.status(), 500, "{path}");
+        let text = text_of(response).await;
+        let words = "{\"message\":\"An unexpected error occurred\"";
+        assert!(text.starts_with(words), "{path}: {text}");
+    }
+    let sent = client.send_request(request("POST", "/", full("abc")));
+    assert_eq!(text_of(sent.await.unwrap()).await, "abc");
+}
+
+#[tokio::test(flavor = "local")]
 async fn plugins_see_and_change_bodies() {
     let address = upstream(false, echo).await;
     for (mode, sent, got, said) in [

@@ -312,6 +312,7 @@ fn connections_are_summed_over_workers() {
         worker.active.dec();
         worker.accepted.inc();
         worker.tls_failed.inc();
+        worker.over_address_limit.inc();
     }
     let text = metrics.render();
     assert_eq!(
@@ -320,6 +321,13 @@ fn connections_are_summed_over_workers() {
     );
     assert_eq!(
         value(&text, "sluicegate_connections_accepted_total"),
+        Some(3.0)
+    );
+    assert_eq!(
+        value(
+            &text,
+            r#"sluicegate_connections_refused_total{reason="per_ip"}"#
+        ),
         Some(3.0)
     );
     assert_eq!(
