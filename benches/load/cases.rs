@@ -195,7 +195,7 @@ pub fn all() -> Vec<Case> {
         case(
             "100k-up",
             "POST of 100 KiB",
-            plain(&ALL),
+            beside(&ALL, Stage::Uploads),
             Load::Post {
                 bytes: 100 * 1024,
                 connections: 64,
@@ -204,7 +204,7 @@ pub fn all() -> Vec<Case> {
         case(
             "10m-up",
             "POST of 10 MiB",
-            plain(&ALL),
+            beside(&ALL, Stage::Uploads),
             Load::Post {
                 bytes: 10 * 1024 * 1024,
                 connections: 8,

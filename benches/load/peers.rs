@@ -107,10 +107,14 @@ pub fn start(player: &Player, around: &Surroundings, pins: Pins) -> Option<Proxy
         }
     };
     let setup = match player.peer {
-        Peer::Direct => return Some(proxy(None, around.http, None, None)),
+        Peer::Direct => return Some(proxy(None, around.http(stage), None, None)),
         Peer::Splice => {
             let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args(["splice", &places.http.to_string(), &around.http.to_string()]);
+            command.args([
+                "splice",
+                &places.http.to_string(),
+                &around.http(stage).to_string(),
+            ]);
             Setup {
                 command,
                 listens: vec![places.http],
@@ -125,7 +129,7 @@ pub fn start(player: &Player, around: &Surroundings, pins: Pins) -> Option<Proxy
         Peer::Caddy => caddy::set_up(found("caddy", "CADDY")?, stage, around, places)?,
         Peer::Pingora => {
             let mut command = Command::new(found("sluicegate-bench-pingora", "PINGORA")?);
-            command.args([places.http.to_string(), around.http.to_string()]);
+            command.args([places.http.to_string(), around.http(stage).to_string()]);
             Setup {
                 command,
                 listens: vec![places.http],
@@ -141,9 +145,11 @@ pub fn start(player: &Player, around: &Surroundings, pins: Pins) -> Option<Proxy
     Some(proxy(Some(pid), places.http, Some(setup), Some(running)))
 }
 
-/// A file of a peer's own.
-fn file(name: &str, text: &str) -> PathBuf {
-    let path = machine::scratch().join(name);
+/// A file of one proxy's own: several of one peer may run at once.
+fn file(at: Places, name: &str, text: &str) -> PathBuf {
+    let folder = machine::scratch().join(at.http.port().to_string());
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
     path
 }

@@ -19,6 +19,8 @@ use crate::upstream;
 pub enum Stage {
     /// Every kind of request passed on, nothing logged.
     Plain,
+    /// The same, in front of an upstream that reads what it is sent.
+    Uploads,
     /// An access log of JSON lines in a file.
     JsonLog,
     /// Tokens checked, requests counted by consumer, CORS.
@@ -41,8 +43,10 @@ pub enum Stage {
 
 /// What all proxies share.
 pub struct Surroundings {
-    /// Answers `/small`, `/large`, `/huge` and takes bodies.
-    pub http: SocketAddr,
+    /// Answers `/small`, `/large`, `/huge`.
+    http: SocketAddr,
+    /// The same, and reads bodies: nginx answers at once and cuts large ones off.
+    own_http: SocketAddr,
     /// Answers unary calls over HTTP/2 without TLS.
     pub grpc: SocketAddr,
     /// Sends WebSocket messages back.
@@ -86,6 +90,7 @@ impl Surroundings {
         });
         Surroundings {
             http,
+            own_http,
             grpc,
             websocket,
             certificate,
@@ -94,6 +99,14 @@ impl Surroundings {
             redis,
             keys: [Algorithm::Hs256, Algorithm::Rs256, Algorithm::Es256].map(Keys::new),
             _running: running,
+        }
+    }
+
+    /// The upstream of plain requests.
+    pub fn http(&self, stage: Stage) -> SocketAddr {
+        match stage {
+            Stage::Uploads => self.own_http,
+            _ => self.http,
         }
     }
 

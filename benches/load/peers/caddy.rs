@@ -8,14 +8,12 @@ use crate::machine::scratch;
 use crate::stage::{Stage, Surroundings};
 
 pub fn set_up(program: PathBuf, stage: Stage, around: &Surroundings, at: Places) -> Option<Setup> {
-    if stage != Stage::Plain {
+    if !matches!(stage, Stage::Plain | Stage::Uploads) {
         return None;
     }
+    let http = around.http(stage);
     let Surroundings {
-        http,
-        grpc,
-        websocket,
-        ..
+        grpc, websocket, ..
     } = around;
     let (certificate, key) = (around.certificate.display(), around.key.display());
     let pool = "keepalive_idle_conns_per_host 1024";
@@ -71,7 +69,7 @@ https://bench.test:{} {{
         .arg("--adapter")
         .arg("caddyfile")
         .arg("--config");
-    command.arg(file("Caddyfile", &text));
+    command.arg(file(at, "Caddyfile", &text));
     command.env("GOMAXPROCS", "1").env("HOME", scratch());
     Some(Setup {
         command,

@@ -7,7 +7,7 @@ use super::{Places, Setup, file};
 use crate::stage::{Stage, Surroundings};
 
 pub fn set_up(program: PathBuf, stage: Stage, around: &Surroundings, at: Places) -> Option<Setup> {
-    if stage != Stage::Plain {
+    if !matches!(stage, Stage::Plain | Stage::Uploads) {
         return None;
     }
     let tls = format!(
@@ -37,12 +37,12 @@ static_resources:
 ",
         listener("plain", at.http, ""),
         listener("tls", at.tls, &tls),
-        cluster("up", around.http, false),
+        cluster("up", around.http(stage), false),
         cluster("calls", around.grpc, true),
         cluster("sockets", around.websocket, false),
     );
     let mut command = Command::new(program);
-    command.arg("-c").arg(file("envoy.yaml", &text));
+    command.arg("-c").arg(file(at, "envoy.yaml", &text));
     command.args([
         "--concurrency",
         "1",

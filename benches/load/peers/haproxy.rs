@@ -10,15 +10,13 @@ use crate::tokens::{Algorithm, Keys};
 
 pub fn set_up(program: PathBuf, stage: Stage, around: &Surroundings, at: Places) -> Option<Setup> {
     let chain = match stage {
-        Stage::Plain => String::new(),
-        Stage::Chain(algorithm) => chain(around.keys(algorithm)),
+        Stage::Plain | Stage::Uploads => String::new(),
+        Stage::Chain(algorithm) => chain(around.keys(algorithm), at),
         _ => return None,
     };
+    let http = around.http(stage);
     let Surroundings {
-        http,
-        grpc,
-        websocket,
-        ..
+        grpc, websocket, ..
     } = around;
     let Places {
         http: plain, tls, ..
@@ -61,7 +59,10 @@ backend sockets
 "
     );
     let mut command = Command::new(program);
-    command.arg("-db").arg("-f").arg(file("haproxy.cfg", &text));
+    command
+        .arg("-db")
+        .arg("-f")
+        .arg(file(at, "haproxy.cfg", &text));
     Some(Setup {
         command,
         listens: vec![at.http, at.tls],
@@ -71,10 +72,12 @@ backend sockets
 }
 
 /// A token with a claim of expiry checked, requests counted by its issuer, an origin allowed.
-fn chain(keys: &Keys) -> String {
+fn chain(keys: &Keys, at: Places) -> String {
     let key = match keys.algorithm {
         Algorithm::Hs256 => keys.public.clone(),
-        _ => file("haproxy-jwt.pem", &keys.public).display().to_string(),
+        _ => file(at, "haproxy-jwt.pem", &keys.public)
+            .display()
+            .to_string(),
     };
     let name = keys.name();
     format!(

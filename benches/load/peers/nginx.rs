@@ -9,7 +9,7 @@ use crate::machine::scratch;
 use crate::stage::{Stage, Surroundings};
 
 pub fn set_up(program: PathBuf, stage: Stage, around: &Surroundings, at: Places) -> Option<Setup> {
-    if stage != Stage::Plain {
+    if !matches!(stage, Stage::Plain | Stage::Uploads) {
         return None;
     }
     let folder = scratch().join("nginx");
@@ -20,11 +20,9 @@ pub fn set_up(program: PathBuf, stage: Stage, around: &Surroundings, at: Places)
         around.certificate.display(),
         around.key.display(),
     );
+    let http = around.http(stage);
     let Surroundings {
-        http,
-        grpc,
-        websocket,
-        ..
+        grpc, websocket, ..
     } = around;
     let Places {
         http: plain, tls, ..

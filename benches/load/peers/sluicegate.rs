@@ -10,14 +10,14 @@ use crate::tokens::{Algorithm, ISSUER};
 
 pub fn set_up(stage: Stage, around: &Surroundings, at: Places) -> Option<Setup> {
     let text = match stage {
-        Stage::Redis => plain(around, &limit(Some(around.redis?))),
-        Stage::Limited => plain(around, &limit(None)),
-        Stage::Chain(algorithm) => plain(around, &chain(around, algorithm)),
+        Stage::Redis => plain(stage, around, &limit(Some(around.redis?))),
+        Stage::Limited => plain(stage, around, &limit(None)),
+        Stage::Chain(algorithm) => plain(stage, around, &chain(around, algorithm)),
         Stage::Routes(count) => routes(around, count),
         Stage::Targets(count) => targets(around, count),
-        _ => plain(around, ""),
+        _ => plain(stage, around, ""),
     };
-    let path = file("sluicegate.yaml", &text);
+    let path = file(at, "sluicegate.yaml", &text);
     let mut command = Command::new(gateway::program());
     command.arg("run").arg("-c").arg(&path);
     let listens = format!("{}, {} tls", at.http, at.tls);
@@ -33,6 +33,10 @@ pub fn set_up(stage: Stage, around: &Surroundings, at: Places) -> Option<Setup> 
     let admin = admin.then_some(at.admin);
     let admin_listen = admin.map_or("off".to_owned(), |address| address.to_string());
     command.args(["--admin-listen", &admin_listen]);
+    if let Stage::Targets(_) = stage {
+        // One connection to each target at least.
+        command.args(["--upstream-max-idle", "2048"]);
+    }
     if stage == Stage::JsonLog {
         command
             .arg("--access-log")
@@ -52,12 +56,10 @@ pub fn set_up(stage: Stage, around: &Surroundings, at: Places) -> Option<Setup> 
 }
 
 /// Every kind of request, and what else the file says.
-fn plain(around: &Surroundings, more: &str) -> String {
+fn plain(stage: Stage, around: &Surroundings, more: &str) -> String {
+    let http = around.http(stage);
     let Surroundings {
-        http,
-        grpc,
-        websocket,
-        ..
+        grpc, websocket, ..
     } = around;
     let indented = |file: &std::path::Path| {
         let text = std::fs::read_to_string(file).unwrap();
@@ -134,7 +136,7 @@ consumers:
 fn routes(around: &Surroundings, count: usize) -> String {
     let mut text = format!(
         "services:\n- name: s\n  url: http://{}/small\n  routes:\n",
-        around.http
+        around.http(Stage::Plain)
     );
     for nth in 1..count {
         text += &format!(
@@ -153,10 +155,13 @@ fn targets(around: &Surroundings, count: usize) -> String {
     );
     for nth in 0..count {
         let address = match nth {
-            0 => around.http.ip().to_string(),
+            0 => around.http(Stage::Plain).ip().to_string(),
             _ => format!("127.1.{}.{}", nth / 250, nth % 250 + 1),
         };
-        text += &format!("  - {{target: '{address}:{}'}}\n", around.http.port());
+        text += &format!(
+            "  - {{target: '{address}:{}'}}\n",
+            around.http(Stage::Plain).port()
+        );
     }
     text
 }
