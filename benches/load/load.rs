@@ -160,7 +160,7 @@ impl Loader {
         let open = said.get("open").and_then(Value::as_u64)?;
         let errors = connections as u64 - open;
         // Memory that a connection keeps for a second after its request is not what it idles with.
-        std::thread::sleep(Duration::from_secs(3));
+        std::thread::sleep(Duration::from_secs(6));
         let after = private_kib(pid);
         Some(Sample {
             proxy: proxy.name,
