@@ -74,7 +74,7 @@ const TWO_WORKERS: &str = "the same, two workers";
 
 /// Budgets are measurements; lower them when the path gets shorter.
 const CASES: [Case; 7] = [
-    case("plain GET", 18_800.0, "", |gateway, counting| {
+    case("plain GET", 18_700.0, "", |gateway, counting| {
         http1(gateway.http, common::REQUEST, 1, counting)
     }),
     case(PLAIN, 16_900.0, "", |gateway, counting| {
@@ -88,7 +88,7 @@ const CASES: [Case; 7] = [
     },
     case(
         "owner's chain: jwt, rate-limiting, cors",
-        26_000.0,
+        25_600.0,
         common::OWNERS,
         |gateway, counting| http1(gateway.http, &common::guarded(), 1, counting),
     ),
@@ -98,8 +98,8 @@ const CASES: [Case; 7] = [
         common::PLUGINS,
         |gateway, counting| http1(gateway.http, &common::guarded(), 1, counting),
     ),
-    case("TLS 1.3", 30_000.0, "", tls),
-    case("HTTP/2 in", 58_000.0, "", |gateway, counting| {
+    case("TLS 1.3", 25_500.0, "", tls),
+    case("HTTP/2 in", 57_400.0, "", |gateway, counting| {
         http2(gateway.http, counting)
     }),
 ];
