@@ -94,7 +94,7 @@ const CASES: [Case; 7] = [
     ),
     case(
         "six plugins",
-        32_000.0,
+        32_300.0,
         common::PLUGINS,
         |gateway, counting| http1(gateway.http, &common::guarded(), 1, counting),
     ),
