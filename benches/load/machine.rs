@@ -212,7 +212,7 @@ pub fn describe() -> Vec<String> {
     let mut all = vec![format!(
         "{cores} processors ({}), Linux {}",
         cpu.map_or("unknown", |(_, name)| name),
-        kernel.trim()
+        kernel.trim().split('-').next().unwrap_or_default()
     )];
     let versions = [
         ("nginx", "NGINX", "-v"),

@@ -49,7 +49,7 @@ http://:{} {{
   bind {}
   import all
 }}
-https://bench.test:{} {{
+https://:{} {{
   bind {}
   tls {certificate} {key} {{
     protocols tls1.3
